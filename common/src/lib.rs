@@ -1,1 +1,14 @@
-//! Under construction.
+//! Punchline's pure core.
+#![warn(missing_docs)]
+
+pub mod candidate;
+pub mod datagram;
+pub mod identity;
+pub mod introduction;
+pub mod link;
+pub mod nat;
+pub mod pairing;
+pub mod session;
+pub mod stun;
+pub mod tls;
+pub mod wire;

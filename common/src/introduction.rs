@@ -1,0 +1,171 @@
+//! What a client and its rendezvous say to each other, on one bidirectional stream that the client opens.
+//!
+//! The life of an introduction: Alice sends [`ToServer::Introduce`] with the capability that she and Bob share, and her
+//! host candidates sealed to him. The server finds the capability among those that Bob registered and, *at the same
+//! instant*, sends both a [`FromServer::Introduction`] with the other's addresses. Bob's sealed host candidates follow
+//! as a [`ToServer::Trickle`]. Nothing else is needed: both now know where to probe and with which keys.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::PeerId;
+use crate::nat::NatProfile;
+use crate::pairing::Capability;
+
+/// The longest frame either side may send: 1,024 capabilities of 16 bytes and what stands around them fit.
+pub const MAX_CONTROL_FRAME: usize = 24 * 1024;
+/// The most capabilities, hence contacts, of one registration.
+pub const MAX_CAPABILITIES: usize = 1024;
+/// The most addresses of one list.
+pub const MAX_ADDRESSES: usize = 8;
+/// The longest sealed box: eight addresses, padded, with nonce and tag.
+pub const MAX_SEALED: usize = 320;
+
+/// Names one introduction. Drawn at random by the server, used by the peers as the user name of their probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IntroductionId(pub u64);
+
+impl IntroductionId {
+    /// Big-endian bytes, for key derivation.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
+
+/// From a client to its rendezvous.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToServer {
+    /// The first frame: here I am. Replaces an older registration of the same key.
+    Register(Register),
+    /// My profile or my contacts have changed.
+    Update(Register),
+    /// I want to meet a contact.
+    Introduce(Introduce),
+    /// More addresses for an introduction under way.
+    Trickle(Trickle),
+}
+
+/// What a client tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// Grows with each start of the client (seconds since 1970 will do): of two registrations of one key the larger
+    /// epoch wins, so that an old process cannot take the place of a new one by reconnecting.
+    pub epoch: u64,
+    /// The capabilities of my contacts, at most [`MAX_CAPABILITIES`].
+    pub capabilities: Vec<Capability>,
+    /// Server-reflexive addresses seen by other servers' eyes (STUN). The server keeps those whose IP is the one that
+    /// it observes itself: nobody may have a stranger's address probed.
+    pub reflexive: Vec<SocketAddr>,
+    /// What is known of my NAT.
+    pub profile: NatProfile,
+}
+
+/// A request for an introduction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduce {
+    /// The client's own number of this request; it comes back in the answer.
+    pub request: u32,
+    /// Whom to meet.
+    pub peer: PeerId,
+    /// The proof that the peer wants it.
+    pub capability: Capability,
+    /// My host candidates, sealed to the peer (see [`crate::candidate`]).
+    pub sealed: Vec<u8>,
+}
+
+/// Sealed candidates for an introduction under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trickle {
+    /// Which one.
+    pub introduction: IntroductionId,
+    /// Candidates, sealed to the peer.
+    pub sealed: Vec<u8>,
+}
+
+/// From a rendezvous to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromServer {
+    /// Registered; also sent again when the observed address has changed.
+    Registered(Registered),
+    /// Meet this peer now.
+    Introduction(Introduction),
+    /// More of the peer's candidates.
+    Trickle(Trickle),
+    /// No introduction: unknown, offline or not a contact, which must look the same to a stranger.
+    Refused {
+        /// The request that this answers.
+        request: u32,
+    },
+    /// A newer registration of your key has taken your place; do not come back by yourself.
+    Replaced,
+    /// The server is about to stop; it will be back, or it won't.
+    Draining,
+    /// The server refuses what you do, and closes.
+    Error {
+        /// What was wrong.
+        code: ErrorCode,
+        /// For a person.
+        message: String,
+    },
+}
+
+/// The server's answer to a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Where the server sees you: your server-reflexive address.
+    pub observed: SocketAddr,
+    /// The server's STUN endpoints, for NAT discovery (RFC 5780).
+    pub stun: StunEndpoints,
+}
+
+/// Where a server answers STUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StunEndpoints {
+    /// The alternate port, on the address that the client dialled.
+    pub alternate_port: u16,
+    /// The second address, if the server has one: STUN there shows address-dependent behaviour. Its own alternate port
+    /// is the next one up.
+    pub alternate: Option<SocketAddr>,
+}
+
+/// What one peer is told about the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Names this introduction.
+    pub id: IntroductionId,
+    /// The other one.
+    pub peer: PeerId,
+    /// Who asked.
+    pub role: Role,
+    /// The peer's server-observed addresses, the registration's own first.
+    pub addresses: Vec<SocketAddr>,
+    /// What the peer's client found out about its NAT.
+    pub profile: NatProfile,
+    /// The requester's host candidates, sealed to the responder; empty toward the requester, whom they reach as a
+    /// [`FromServer::Trickle`].
+    pub sealed: Vec<u8>,
+}
+
+/// Which side of an introduction one is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// We asked.
+    Requester {
+        /// With this number.
+        request: u32,
+    },
+    /// The other one asked.
+    Responder,
+}
+
+/// Why a server closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// A frame that is no message, comes out of order or is beyond a limit.
+    Protocol,
+    /// Too many requests.
+    RateLimited,
+    /// The server has no room.
+    Full,
+}
