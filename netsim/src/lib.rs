@@ -1,1 +1,41 @@
-//! Under construction.
+//! Networks to test in: a small Internet with routers that translate addresses, on one machine.
+//!
+//! A story of two people behind two routers needs two routers. This crate makes them out of what the Linux kernel has:
+//! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
+//! pair of virtual Ethernet devices. [`Network::new`](netns::Network::new) makes the Internet, a bridge with the
+//! addresses `11.1.1.0/24` and no way to any real network. A server is plugged straight into it
+//! ([`public_host`](netns::Network::public_host)). A home is a [`router`](netns::Network::router): a namespace with one
+//! foot on that bridge and a LAN of its own, whose kernel forwards and rewrites packets by nftables rules as a home's
+//! box does. Behind it stand hosts with private addresses, which reach the server and are reached by nobody they did not
+//! speak to first.
+//!
+//! What then runs in a host is real: a program started with [`spawn`](netns::Host::spawn) does not know where it is, a
+//! socket made inside [`enter`](netns::Host::enter) is an ordinary socket that happens to send from there, and stays
+//! there when it is handed to other threads. Packets take microseconds, nothing is lost unless the story pulls a cable:
+//! [`link_down`](netns::Host::link_down) (the host knows), [`wan_down`](netns::KernelRouter::wan_down) (nobody is told),
+//! [`forget_mappings`](netns::KernelRouter::forget_mappings) (the router was rebooted),
+//! [`change_wan_address`](netns::KernelRouter::change_wan_address) (the provider's nightly disconnection),
+//! [`move_behind`](netns::Host::move_behind) (the laptop goes elsewhere).
+//!
+//! Nothing is left behind. The namespaces have no names; they are held by file descriptors, and the kernel takes down
+//! everything in them when the last descriptor, socket and program is gone: on drop, on panic, on Ctrl-C and on
+//! `kill -9`, since programs that were started here die with whoever started them. The machine's own network is not
+//! touched, so stories run side by side. An ordinary user can tell them too where the kernel permits user namespaces:
+//! see [`in_namespaces`](netns::in_namespaces).
+//!
+//! # Limits
+//!
+//! - Linux only, version 5.3 or later. On other systems the crate is empty.
+//! - IPv4 only: IPv6 is switched off in every namespace.
+//! - The NAT is the kernel's. Its filtering is always address-and-port-dependent (RFC 4787, section 5), it never
+//!   hairpins, and its mapping is endpoint-independent with preserved ports or, on request, address-and-port-dependent
+//!   with random ones. Two LAN hosts with one source port share the external port until they meet at one destination.
+//! - No delay, no loss, no rate limit.
+//! - A packet to a public address nobody has ends in an ARP failure, which a connected socket may hear of as "no route to
+//!   host" after three seconds; a packet to any other prefix vanishes silently, as it should.
+//! - The kernel sweeps its mappings lazily: an idle mapping may live a little longer than its timeout, never shorter.
+//! - A program that is spawned here dies with us; its own children do so only if it sees to it. A program that changes
+//!   its user (set-uid, `su`) loses that bond.
+
+#[cfg(target_os = "linux")]
+pub mod netns;

@@ -1,0 +1,116 @@
+//! A host: a namespace with one cable, on the Internet or behind a router.
+
+use std::fmt;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cable::Cable;
+use super::error::{Error, Result};
+use super::namespace::{Forwarding, Namespace};
+use super::process::Process;
+use super::router::KernelRouter;
+use super::segment::Segment;
+
+const INTERFACE: &str = "eth0";
+
+/// A computer in the simulated network. Clones are the same computer; it is gone with the last of them, once the
+/// sockets and programs in it are gone too.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    cable: Mutex<Cable>,
+    namespace: Arc<Namespace>,
+}
+
+impl Host {
+    pub(super) fn new(segment: &Arc<Segment>, name: &str, wanted: Option<Ipv4Addr>) -> Result<Host> {
+        let address = segment.claim(wanted)?;
+        let namespace = Arc::new(Namespace::new(name, Forwarding::Off)?);
+        let cable = Mutex::new(segment.plug(&namespace, INTERFACE, address)?);
+        Ok(Host(Arc::new(Inner { cable, namespace })))
+    }
+
+    /// The name it was made with; for messages only.
+    pub fn name(&self) -> &str {
+        self.0.namespace.name()
+    }
+
+    /// Its address; the first one if it has several.
+    pub fn address(&self) -> Ipv4Addr {
+        self.cable().address()
+    }
+
+    /// One more address on the same interface: the lowest free one. A STUN server that finds out about mappings needs two.
+    pub fn add_address(&self) -> Result<Ipv4Addr> {
+        self.cable().add_address(None)
+    }
+
+    /// One more address on the same interface, the caller's choice.
+    pub fn add_address_at(&self, address: Ipv4Addr) -> Result<Ipv4Addr> {
+        self.cable().add_address(Some(address))
+    }
+
+    /// Runs the closure in this host, in a thread of its own, and waits for it. Sockets made there stay in this host
+    /// wherever they are used later; threads started there (a tokio runtime's too) start in this host.
+    ///
+    /// # Panics
+    /// With the closure's panic.
+    pub fn enter<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> Result<T> {
+        self.0.namespace.enter(closure)
+    }
+
+    /// A UDP socket of this host on the given port (0: the kernel's choice) and all of its addresses.
+    pub fn udp(&self, port: u16) -> Result<UdpSocket> {
+        self.udp_at(Ipv4Addr::UNSPECIFIED, port)
+    }
+
+    /// A UDP socket of this host on one of its addresses.
+    pub fn udp_at(&self, address: Ipv4Addr, port: u16) -> Result<UdpSocket> {
+        self.enter(|| UdpSocket::bind((address, port)))?
+            .map_err(Error::kernel(self.name(), format!("bind UDP port {port}")))
+    }
+
+    /// Starts a program in this host. It is killed when the [`Process`] is dropped and when this process dies in
+    /// whatever way; what *it* starts is its own business.
+    pub fn spawn(&self, command: Command) -> Result<Process> {
+        Process::spawn(&self.0.namespace, command)
+    }
+
+    /// The network goes away and the host knows: its routes are gone, sends fail.
+    pub fn link_down(&self) -> Result<()> {
+        self.cable().down()
+    }
+
+    /// The network comes back, with the same address; returns when packets pass.
+    pub fn link_up(&self) -> Result<()> {
+        self.cable().up()
+    }
+
+    /// Moves to another router's LAN, as a laptop that leaves home: the old link and its addresses are gone, the new ones
+    /// are there when this returns. Sockets stay open. Returns the new address.
+    pub fn move_behind(&self, router: &KernelRouter) -> Result<Ipv4Addr> {
+        let mut cable = self.cable();
+        let address = router.lan().claim(None)?;
+        cable.unplug()?;
+        *cable = router.lan().plug(&self.0.namespace, INTERFACE, address)?;
+        Ok(address)
+    }
+
+    /// Where tools find this host while it lives: `nsenter --net=PATH tcpdump -ni eth0`.
+    pub fn namespace_path(&self) -> PathBuf {
+        self.0.namespace.path()
+    }
+
+    fn cable(&self) -> MutexGuard<'_, Cable> {
+        self.0.cable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({} {})", self.name(), self.address())
+    }
+}

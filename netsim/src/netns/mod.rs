@@ -1,0 +1,43 @@
+//! Networks of real namespaces, real kernel routers and real sockets; Linux only.
+//!
+//! ```no_run
+//! use netsim::netns::{Network, Router, WanInput, in_namespaces};
+//!
+//! in_namespaces(|| {
+//!     let net = Network::new()?;
+//!     let server = net.public_host("server")?;
+//!     let home = net.router("alice-home", Router { wan_input: WanInput::Accept, ..Router::home() })?;
+//!     let alice = home.host("alice")?;
+//!
+//!     let (theirs, hers) = (server.udp(3478)?, alice.udp(4000)?);
+//!     hers.send_to(b"who am I?", (server.address(), 3478))?;
+//!     let (_, from) = theirs.recv_from(&mut [0; 64])?;
+//!     assert_eq!(from, (home.wan_address(), 4000).into());
+//!     Ok(())
+//! });
+//! ```
+
+mod cable;
+mod error;
+mod host;
+mod namespace;
+mod netlink;
+mod network;
+mod nft;
+mod prefix;
+mod privilege;
+mod process;
+mod router;
+mod ruleset;
+mod segment;
+mod spawner;
+
+pub use nix::sys::signal::Signal;
+
+pub use error::{Error, Result};
+pub use host::Host;
+pub use network::Network;
+pub use prefix::Prefix;
+pub use privilege::{Story, enter_user_namespace_if_needed, in_namespaces};
+pub use process::Process;
+pub use router::{KernelRouter, PortAssignment, Router, UdpTimeouts, WanInput};
