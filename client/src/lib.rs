@@ -1,1 +1,3 @@
-//! Under construction.
+//! Punchline's messenger.
+
+pub mod net;

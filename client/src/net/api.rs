@@ -1,0 +1,159 @@
+//! What the rest of the client sees of the network: commands in, events out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::candidate::CandidateKind;
+use common::identity::{Identity, PeerId};
+use common::link::Rendezvous;
+use common::nat::NatProfile;
+use common::session::PeerFrame;
+use common::tls::Certificate;
+
+/// Everything a node needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Who we are.
+    pub identity: Identity,
+    /// The certificate shown to peers and to the rendezvous: [`Certificate::new`] of the identity.
+    pub certificate: Certificate,
+    /// Where we register.
+    pub rendezvous: Rendezvous,
+    /// The name that we suggest for ourselves to peers.
+    pub name: String,
+    /// Whom we know; nobody else is answered.
+    pub contacts: Vec<PeerId>,
+}
+
+/// What a node may be told to do. All of it returns at once; what comes of it is an event.
+#[derive(Debug, Clone)]
+pub enum NodeCommand {
+    /// Keep a session with this contact: introduce, punch, dial, and again with growing pauses after each failure.
+    Want(PeerId),
+    /// Stop wanting one; a session that stands is closed.
+    Unwant(PeerId),
+    /// The contacts have changed.
+    Contacts(Vec<PeerId>),
+    /// Give a frame to the session with this peer; without a session it is dropped, because the messenger sends
+    /// everything unacknowledged again once there is one.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// Something that should have been acknowledged was not: find out now whether the path is alive.
+    Verify(PeerId),
+}
+
+/// What happens on the network.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeEvent {
+    /// The rendezvous knows us; comes again after a reconnection and when the observed address changes.
+    Registered {
+        /// Our server-reflexive address.
+        observed: SocketAddr,
+        /// Our host candidates.
+        local: Vec<SocketAddr>,
+    },
+    /// The rendezvous is not reachable (any more); the node keeps trying. Comes once per outage and then at most every
+    /// ten seconds.
+    RendezvousLost {
+        /// What was tried and what went wrong, for a person.
+        reason: String,
+    },
+    /// Somebody else registered with our key later than we: another client with the same data. The node stays away.
+    Replaced,
+    /// The rendezvous is about to stop.
+    Draining,
+    /// The NAT profile is known (better).
+    Profile(NatProfile),
+    /// The rendezvous introduced us to a peer; punching starts.
+    Introduced {
+        /// Whom.
+        peer: PeerId,
+        /// Did we ask?
+        requested: bool,
+        /// Where the peer may be.
+        addresses: Vec<SocketAddr>,
+    },
+    /// The rendezvous would not introduce us: the peer is unknown there, offline, or does not have us as a contact.
+    Refused {
+        /// Whom we asked for.
+        peer: PeerId,
+    },
+    /// The first probe came back: the hole is punched.
+    Punched {
+        /// With whom.
+        peer: PeerId,
+        /// The address that answered.
+        remote: SocketAddr,
+        /// What kind of address that is.
+        kind: CandidateKind,
+        /// Round-trip time of the probe.
+        rtt: Duration,
+        /// From introduction to now.
+        after: Duration,
+    },
+    /// A direct session stands; frames flow.
+    Direct {
+        /// With whom.
+        peer: PeerId,
+        /// Over which address.
+        remote: SocketAddr,
+        /// Round-trip time.
+        rtt: Duration,
+    },
+    /// The session is gone.
+    Lost {
+        /// With whom.
+        peer: PeerId,
+        /// Why, for a person.
+        reason: String,
+        /// The peer itself closed it: it stopped, rather than vanished.
+        by_peer: bool,
+    },
+    /// Punching ended without a path.
+    NoPath {
+        /// To whom.
+        peer: PeerId,
+        /// The addresses probed, for a person to look at.
+        tried: Vec<SocketAddr>,
+    },
+    /// A frame from a peer, over an authenticated session.
+    Frame {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        frame: PeerFrame,
+        /// The session's round-trip time now.
+        rtt: Duration,
+    },
+    /// Somebody answered with the wrong key. Nothing was sent to it.
+    Untrusted {
+        /// Who it should have been.
+        expected: Party,
+        /// The key that was shown.
+        seen: PeerId,
+    },
+}
+
+/// Whose key was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// The rendezvous, with the key pinned in the link.
+    Rendezvous(PeerId),
+    /// A contact.
+    Peer(PeerId),
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// No socket.
+    #[error("cannot open a UDP socket: {0}; is there a network, and may this program use it?")]
+    Socket(#[source] std::io::Error),
+    /// The identity makes no certificate, or TLS no configuration.
+    #[error(transparent)]
+    Tls(#[from] common::tls::TlsError),
+}
