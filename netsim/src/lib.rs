@@ -25,7 +25,7 @@
 //!
 //! # Limits
 //!
-//! - Linux only, version 5.3 or later. On other systems the crate is empty.
+//! - Linux only, version 5.3 or later. On other systems the crate is its vocabulary.
 //! - IPv4 only: IPv6 is switched off in every namespace.
 //! - The NAT is the kernel's. Its filtering is always address-and-port-dependent (RFC 4787, section 5), it never
 //!   hairpins, and its mapping is endpoint-independent with preserved ports or, on request, address-and-port-dependent
@@ -37,5 +37,6 @@
 //! - A program that is spawned here dies with us; its own children do so only if it sees to it. A program that changes
 //!   its user (set-uid, `su`) loses that bond.
 
+pub mod behavior;
 #[cfg(target_os = "linux")]
 pub mod netns;

@@ -1,2 +1,49 @@
-//! Under construction.
-fn main() {}
+//! `netsim`: shows what the simulated networks of this crate really do.
+
+#[cfg(target_os = "linux")]
+mod routers;
+
+#[cfg(target_os = "linux")]
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    use clap::Parser;
+
+    // First of all: with a second thread the kernel would refuse.
+    let arguments = Arguments::parse();
+    netsim::netns::enter_user_namespace_if_needed()?;
+    match arguments.command {
+        Command::Routers(arguments) => routers::run(&arguments),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    eprintln!("netsim makes Linux network namespaces: run it on Linux, in a virtual machine if need be");
+    std::process::ExitCode::FAILURE
+}
+
+/// Networks to test in: namespaces, links and NAT routers
+#[cfg(target_os = "linux")]
+#[derive(clap::Parser)]
+#[command(version, arg_required_else_help = true)]
+#[command(after_help = "\
+netsim builds a small Internet (11.1.1.0/24) out of Linux network namespaces.
+It never touches the machine's own network, sends nothing outside, and leaves
+nothing behind, however it ends.
+
+It needs the program nft, and root or a kernel that lets ordinary users make
+user namespaces:
+  apt-get install nftables
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   (Ubuntu)
+
+Start with:
+  netsim routers")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(clap::Subcommand)]
+enum Command {
+    Routers(routers::Arguments),
+}

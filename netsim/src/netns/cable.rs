@@ -84,8 +84,7 @@ impl Cable {
 
     /// Cuts or mends the far side: nobody here is told, packets vanish.
     pub(super) fn cut(&self, cut: bool) -> Result<()> {
-        self.segment.namespace().link("cut a cable", |links| links.set_link_up(self.port, !cut))?;
-        if cut { Ok(()) } else { self.wait_for_carrier() }
+        self.segment.connect_port(self.port, !cut)
     }
 
     /// Removes the cable, both ends.

@@ -12,30 +12,34 @@ use super::namespace::{Forwarding, Namespace};
 use super::process::Process;
 use super::router::KernelRouter;
 use super::segment::Segment;
+use super::world::World;
 
 const INTERFACE: &str = "eth0";
 
-/// A computer in the simulated network. Clones are the same computer; it is gone with the last of them, once the
-/// sockets and programs in it are gone too.
+/// A computer in the simulated network. Clones are the same computer.
 #[derive(Clone)]
-pub struct Host(Arc<Inner>);
-
-struct Inner {
-    cable: Mutex<Cable>,
+pub struct Host {
     namespace: Arc<Namespace>,
+    cable: Arc<Mutex<Cable>>,
+    _world: Arc<World>,
 }
 
 impl Host {
-    pub(super) fn new(segment: &Arc<Segment>, name: &str, wanted: Option<Ipv4Addr>) -> Result<Host> {
+    pub(super) fn new(
+        world: &Arc<World>,
+        segment: &Arc<Segment>,
+        name: &str,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<Host> {
         let address = segment.claim(wanted)?;
-        let namespace = Arc::new(Namespace::new(name, Forwarding::Off)?);
-        let cable = Mutex::new(segment.plug(&namespace, INTERFACE, address)?);
-        Ok(Host(Arc::new(Inner { cable, namespace })))
+        let namespace = world.namespace(name, Forwarding::Off)?;
+        let cable = Arc::new(Mutex::new(segment.plug(&namespace, INTERFACE, address)?));
+        Ok(Host { namespace, cable, _world: world.clone() })
     }
 
     /// The name it was made with; for messages only.
     pub fn name(&self) -> &str {
-        self.0.namespace.name()
+        self.namespace.name()
     }
 
     /// Its address; the first one if it has several.
@@ -59,7 +63,7 @@ impl Host {
     /// # Panics
     /// With the closure's panic.
     pub fn enter<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> Result<T> {
-        self.0.namespace.enter(closure)
+        self.namespace.enter(closure)
     }
 
     /// A UDP socket of this host on the given port (0: the kernel's choice) and all of its addresses.
@@ -76,7 +80,7 @@ impl Host {
     /// Starts a program in this host. It is killed when the [`Process`] is dropped and when this process dies in
     /// whatever way; what *it* starts is its own business.
     pub fn spawn(&self, command: Command) -> Result<Process> {
-        Process::spawn(&self.0.namespace, command)
+        Process::spawn(&self.namespace, command)
     }
 
     /// The network goes away and the host knows: its routes are gone, sends fail.
@@ -95,17 +99,17 @@ impl Host {
         let mut cable = self.cable();
         let address = router.lan().claim(None)?;
         cable.unplug()?;
-        *cable = router.lan().plug(&self.0.namespace, INTERFACE, address)?;
+        *cable = router.lan().plug(&self.namespace, INTERFACE, address)?;
         Ok(address)
     }
 
     /// Where tools find this host while it lives: `nsenter --net=PATH tcpdump -ni eth0`.
     pub fn namespace_path(&self) -> PathBuf {
-        self.0.namespace.path()
+        self.namespace.path()
     }
 
     fn cable(&self) -> MutexGuard<'_, Cable> {
-        self.0.cable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,6 +31,8 @@ mod router;
 mod ruleset;
 mod segment;
 mod spawner;
+mod survey;
+mod world;
 
 pub use nix::sys::signal::Signal;
 
@@ -41,3 +43,4 @@ pub use prefix::Prefix;
 pub use privilege::{Story, enter_user_namespace_if_needed, in_namespaces};
 pub use process::Process;
 pub use router::{KernelRouter, PortAssignment, Router, UdpTimeouts, WanInput};
+pub use survey::survey;

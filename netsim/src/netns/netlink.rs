@@ -90,6 +90,13 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(link(index, Some(up))), 0)
     }
 
+    /// Plugs a link into a bridge, or with 0 out of it.
+    pub(super) fn set_bridge(&self, index: u32, bridge: u32) -> io::Result<()> {
+        let mut port = link(index, None);
+        port.attributes.push(LinkAttribute::Controller(bridge));
+        self.ask(RouteNetlinkMessage::SetLink(port), 0)
+    }
+
     /// Whether packets can pass: up, and the other end of the cable as well (`IFF_RUNNING`).
     pub(super) fn is_running(&self, index: u32) -> io::Result<bool> {
         let answer = self.transact_route(&RouteNetlinkMessage::GetLink(link(index, None)), 0)?;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::error::Result;
 use super::host::Host;
-use super::namespace::{Forwarding, Namespace};
+use super::namespace::Forwarding;
 use super::prefix::Prefix;
-use super::router::{KernelRouter, LanCounter, Router};
+use super::router::{KernelRouter, Router};
 use super::segment::Segment;
+use super::world::World;
 
 /// Not a documentation prefix: programs such as miniupnpd refuse those as external addresses.
 const INTERNET: Prefix = Prefix::literal(11, 1, 1, 0, 24);
@@ -19,33 +20,35 @@ const BLACK_HOLE: Ipv4Addr = Ipv4Addr::new(11, 1, 1, 254);
 
 /// A simulated Internet, `11.1.1.0/24`, with no way to any real network.
 ///
-/// It and everything on it lives as long as this value, its hosts and routers, the sockets and the programs in them.
+/// All of it lives until the last handle to any part of it is gone: this one, a router, a host. Then sockets and programs
+/// that are still in a namespace keep that one, and nothing else.
 pub struct Network {
     internet: Arc<Segment>,
-    counter: Arc<LanCounter>,
+    world: Arc<World>,
 }
 
 impl Network {
     /// An empty Internet.
     pub fn new() -> Result<Network> {
-        let namespace = Arc::new(Namespace::new("internet", Forwarding::Off)?);
-        let internet = Arc::new(Segment::new(namespace, "internet", INTERNET, BLACK_HOLE, None)?);
-        Ok(Network { internet, counter: Arc::default() })
+        let world = Arc::new(World::default());
+        let namespace = world.namespace("internet", Forwarding::Off)?;
+        let internet = Arc::new(Segment::new(namespace, "internet", INTERNET, BLACK_HOLE)?);
+        Ok(Network { internet, world })
     }
 
     /// A host with the lowest free public address; see [`Host::add_address`] for more of them.
     pub fn public_host(&self, name: &str) -> Result<Host> {
-        Host::new(&self.internet, name, None)
+        Host::new(&self.world, &self.internet, name, None)
     }
 
     /// A host with the caller's choice of public address, inside [`Network::prefix`].
     pub fn public_host_at(&self, name: &str, address: Ipv4Addr) -> Result<Host> {
-        Host::new(&self.internet, name, Some(address))
+        Host::new(&self.world, &self.internet, name, Some(address))
     }
 
     /// A router on the Internet, with an empty LAN behind it.
     pub fn router(&self, name: &str, router: Router) -> Result<KernelRouter> {
-        KernelRouter::new(&self.internet, &self.counter, name, router)
+        KernelRouter::new(&self.world, &self.internet, name, router)
     }
 
     /// The public addresses there are.

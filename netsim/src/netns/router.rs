@@ -4,17 +4,18 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::cable::Cable;
 use super::error::{Error, Result};
 use super::host::Host;
-use super::namespace::{Forwarding, Namespace};
+use super::namespace::Forwarding;
 use super::nft;
 use super::prefix::Prefix;
 use super::ruleset::ruleset;
 use super::segment::Segment;
+use super::world::World;
+use crate::behavior::{Behavior, EarlyProbe, Filtering, Mapping};
 
 /// What the router does with packets that arrive on its WAN side, are for itself, and answer nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,44 +93,50 @@ impl Router {
     pub fn carrier() -> Router {
         Router { lan: Some(Prefix::literal(100, 64, 0, 0, 16)), ..Router::home() }
     }
-}
 
-/// The next LAN prefix of a network, shared by all of its routers.
-#[derive(Default)]
-pub(super) struct LanCounter(AtomicU8);
-
-impl LanCounter {
-    fn next(&self) -> Prefix {
-        // After 255 homes they share prefixes, as homes do.
-        Prefix::literal(192, 168, self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1), 0, 24)
+    /// What such a router does to UDP, by the measurements that chose its rules; [`survey`](super::survey) measures again.
+    pub fn promised(&self) -> Behavior {
+        let preserving = self.port_assignment == PortAssignment::Preserving;
+        Behavior {
+            mapping: if preserving { Mapping::EndpointIndependent } else { Mapping::AddressAndPortDependent },
+            port_preservation: preserving,
+            filtering: Filtering::AddressAndPortDependent,
+            hairpinning: false,
+            early_probe: match self.wan_input {
+                _ if !preserving => EarlyProbe::NotApplicable,
+                WanInput::Drop => EarlyProbe::Harmless,
+                WanInput::Accept => EarlyProbe::MovesMapping,
+            },
+        }
     }
 }
 
-/// A router at work. Clones are the same router; its hosts keep it alive.
+/// A router at work. Clones are the same router.
 #[derive(Clone)]
 pub struct KernelRouter {
+    wan: Arc<Cable>,
     lan: Arc<Segment>,
-    counter: Arc<LanCounter>,
+    world: Arc<World>,
 }
 
 impl KernelRouter {
-    pub(super) fn new(wan: &Arc<Segment>, counter: &Arc<LanCounter>, name: &str, router: Router) -> Result<Self> {
-        let prefix = router.lan.unwrap_or_else(|| counter.next());
-        if prefix.overlaps(wan.prefix()) {
-            return Err(Error::PrefixesOverlap { router: name.to_owned(), lan: prefix, wan: wan.prefix() });
+    pub(super) fn new(world: &Arc<World>, upstream: &Arc<Segment>, name: &str, router: Router) -> Result<Self> {
+        let prefix = router.lan.unwrap_or_else(|| world.next_lan());
+        if prefix.overlaps(upstream.prefix()) {
+            return Err(Error::PrefixesOverlap { router: name.to_owned(), lan: prefix, wan: upstream.prefix() });
         }
         let gateway = prefix.hosts().next().ok_or(Error::PrefixFull(prefix))?;
-        let address = wan.claim(router.wan_address)?;
-        let namespace = Arc::new(Namespace::new(name, Forwarding::On)?);
+        let address = upstream.claim(router.wan_address)?;
+        let namespace = world.namespace(name, Forwarding::On)?;
         // The rules before the cable: not one packet passes without them.
-        nft::load(&namespace, &ruleset(&router, prefix, gateway, wan.prefix()))?;
+        nft::load(&namespace, &ruleset(&router, prefix, gateway, upstream.prefix()))?;
         let seconds = |timeout: Duration| timeout.as_secs().max(1).to_string();
         // These settings exist once a rule has asked for connection tracking.
         namespace.set_sysctl("netfilter/nf_conntrack_udp_timeout", &seconds(router.udp_timeouts.unreplied))?;
         namespace.set_sysctl("netfilter/nf_conntrack_udp_timeout_stream", &seconds(router.udp_timeouts.stream))?;
-        let uplink = wan.plug(&namespace, "wan", address)?;
-        let lan = Arc::new(Segment::new(namespace, "lan", prefix, gateway, Some(uplink))?);
-        Ok(KernelRouter { lan, counter: counter.clone() })
+        let wan = Arc::new(upstream.plug(&namespace, "wan", address)?);
+        let lan = Arc::new(Segment::new(namespace, "lan", prefix, gateway)?);
+        Ok(KernelRouter { wan, lan, world: world.clone() })
     }
 
     /// The name it was made with; for messages only.
@@ -139,22 +146,22 @@ impl KernelRouter {
 
     /// A host on this router's LAN, with the lowest free address.
     pub fn host(&self, name: &str) -> Result<Host> {
-        Host::new(&self.lan, name, None)
+        Host::new(&self.world, &self.lan, name, None)
     }
 
     /// A host on this router's LAN, with the caller's choice of address.
     pub fn host_at(&self, name: &str, address: Ipv4Addr) -> Result<Host> {
-        Host::new(&self.lan, name, Some(address))
+        Host::new(&self.world, &self.lan, name, Some(address))
     }
 
     /// A router on this router's LAN: a home behind a carrier's NAT, a box behind a box.
     pub fn router(&self, name: &str, router: Router) -> Result<KernelRouter> {
-        KernelRouter::new(&self.lan, &self.counter, name, router)
+        KernelRouter::new(&self.world, &self.lan, name, router)
     }
 
     /// The address the outside sees.
     pub fn wan_address(&self) -> Ipv4Addr {
-        self.wan().map_or(Ipv4Addr::UNSPECIFIED, Cable::address)
+        self.wan.address()
     }
 
     /// The address its LAN hosts know it by.
@@ -174,19 +181,19 @@ impl KernelRouter {
 
     /// Gets another WAN address, as after the provider's nightly disconnection; every mapping of the old one is gone.
     pub fn change_wan_address(&self) -> Result<Ipv4Addr> {
-        let address = self.wan().map_or(Ok(Ipv4Addr::UNSPECIFIED), |wan| wan.change_address(None))?;
+        let address = self.wan.change_address(None)?;
         self.forget_mappings()?;
         Ok(address)
     }
 
     /// The line to the provider is cut: nobody on the LAN is told, packets vanish.
     pub fn wan_down(&self) -> Result<()> {
-        self.wan().map_or(Ok(()), |wan| wan.cut(true))
+        self.wan.cut(true)
     }
 
-    /// The line is back, with the same address and mappings; returns when packets pass.
+    /// The line is back, with the same address and mappings.
     pub fn wan_up(&self) -> Result<()> {
-        self.wan().map_or(Ok(()), |wan| wan.cut(false))
+        self.wan.cut(false)
     }
 
     /// Where tools find this router while it lives: `nsenter --net=PATH tcpdump -ni wan`.
@@ -196,10 +203,6 @@ impl KernelRouter {
 
     pub(super) fn lan(&self) -> &Arc<Segment> {
         &self.lan
-    }
-
-    fn wan(&self) -> Option<&Cable> {
-        self.lan.uplink()
     }
 }
 

@@ -22,23 +22,15 @@ pub(super) struct Segment {
     gateway: Ipv4Addr,
     taken: Mutex<BTreeSet<Ipv4Addr>>,
     next_port: AtomicU32,
-    uplink: Option<Cable>,
 }
 
 impl Segment {
-    /// Makes the bridge `name` in the namespace, with the gateway's address on it. A LAN owns its router's way out, so
-    /// that a host keeps its router alive.
-    pub(super) fn new(
-        namespace: Arc<Namespace>,
-        name: &str,
-        prefix: Prefix,
-        gateway: Ipv4Addr,
-        uplink: Option<Cable>,
-    ) -> Result<Segment> {
+    /// Makes the bridge `name` in the namespace, with the gateway's address on it.
+    pub(super) fn new(namespace: Arc<Namespace>, name: &str, prefix: Prefix, gateway: Ipv4Addr) -> Result<Segment> {
         namespace.link("add a bridge", |links| links.add_bridge(BRIDGE, name))?;
         namespace.link("give the bridge an address", |links| links.add_address(BRIDGE, gateway, prefix))?;
         let taken = Mutex::new(BTreeSet::from([gateway]));
-        Ok(Segment { namespace, prefix, gateway, taken, next_port: AtomicU32::new(FIRST_PORT), uplink })
+        Ok(Segment { namespace, prefix, gateway, taken, next_port: AtomicU32::new(FIRST_PORT) })
     }
 
     pub(super) fn namespace(&self) -> &Arc<Namespace> {
@@ -51,10 +43,6 @@ impl Segment {
 
     pub(super) fn gateway(&self) -> Ipv4Addr {
         self.gateway
-    }
-
-    pub(super) fn uplink(&self) -> Option<&Cable> {
-        self.uplink.as_ref()
     }
 
     /// Reserves the wanted address, or the lowest free one. Addresses are never given back, so that a stale entry in a
@@ -81,6 +69,12 @@ impl Segment {
         let end = CableEnd { index: Cable::INDEX, name };
         self.namespace.link("add a cable", |links| links.add_cable(here, BRIDGE, end, there.descriptor()))?;
         Cable::new(self.clone(), port, there.clone(), address)
+    }
+
+    /// Takes a cable's port out of the bridge, or puts it back. Its carrier stays, so the far side notices nothing.
+    pub(super) fn connect_port(&self, port: u32, connected: bool) -> Result<()> {
+        let bridge = if connected { BRIDGE } else { 0 };
+        self.namespace.link("move a cable", |links| links.set_bridge(port, bridge))
     }
 
     /// The bridge passes packets as soon as one of its ports does.

@@ -1,0 +1,67 @@
+//! What the stories say over UDP, and how they listen.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use netsim::netns::Host;
+
+/// A datagram that must come has this long; it takes microseconds unless the machine is busy.
+const SURELY: Duration = Duration::from_secs(5);
+/// A datagram that must not come has this long to come all the same.
+const IN_VAIN: Duration = Duration::from_millis(100);
+
+/// A socket in a host.
+pub(crate) struct Voice(UdpSocket);
+
+impl Voice {
+    pub(crate) fn new(host: &Host, port: u16) -> Voice {
+        Voice(host.udp_at(host.address(), port).expect("a socket in the host"))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("a bound socket")
+    }
+
+    pub(crate) fn say(&self, text: &str, to: SocketAddr) {
+        self.0.send_to(text.as_bytes(), to).expect("the kernel takes it");
+    }
+
+    /// Whether the kernel would not even take it.
+    pub(crate) fn cannot_say(&self, text: &str, to: SocketAddr) -> bool {
+        self.0.send_to(text.as_bytes(), to).is_err()
+    }
+
+    /// The next datagram, and who sent it.
+    pub(crate) fn hear(&self) -> (String, SocketAddr) {
+        self.listen(SURELY).expect("nothing arrived")
+    }
+
+    pub(crate) fn hears_nothing(&self) -> bool {
+        self.hears_nothing_for(IN_VAIN)
+    }
+
+    pub(crate) fn hears_nothing_for(&self, patience: Duration) -> bool {
+        self.listen(patience).is_none()
+    }
+
+    /// The address that `other` sees this socket at; `other`'s answer then comes back through every router between.
+    pub(crate) fn seen_by(&self, other: &Voice) -> SocketAddr {
+        self.say("who am I?", other.address());
+        let (text, from) = other.hear();
+        assert_eq!(text, "who am I?");
+        other.say("you are there", from);
+        assert_eq!(self.hear(), ("you are there".to_owned(), other.address()));
+        from
+    }
+
+    fn listen(&self, patience: Duration) -> Option<(String, SocketAddr)> {
+        let mut buffer = [0; 1500];
+        self.0.set_read_timeout(Some(patience)).expect("not zero");
+        match self.0.recv_from(&mut buffer) {
+            Ok((length, from)) => Some((String::from_utf8_lossy(&buffer[..length]).into_owned(), from)),
+            Err(late) if late.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("cannot receive: {error}"),
+        }
+    }
+}
