@@ -169,3 +169,41 @@ pub enum ErrorCode {
     /// The server has no room.
     Full,
 }
+
+/// The application error code with which a rendezvous closes a connection. It says what the client had better do next;
+/// a code that it does not know means the same as [`CloseCode::Done`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum CloseCode {
+    /// Nothing is wrong. Also what a client closes with.
+    Done = 0,
+    /// The server stops: come back soon, after a random moment, so that not all come at once.
+    Draining = 1,
+    /// A newer registration of the same key has taken the place: do not come back by yourself.
+    Replaced = 2,
+    /// A frame that is no message, too long, out of order or of another version: coming back will not help.
+    Protocol = 3,
+    /// Too many requests: come back after half a minute.
+    RateLimited = 4,
+    /// No room: come back after half a minute.
+    Full = 5,
+    /// The client did not read what was sent to it: come back at once.
+    Slow = 6,
+    /// The connection was never registered: come back at once.
+    Silent = 7,
+}
+
+impl CloseCode {
+    /// As it stands in the CONNECTION_CLOSE frame.
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The reverse; `None` if it is from a later version.
+    pub fn from_code(code: u64) -> Option<Self> {
+        use CloseCode::*;
+        [Done, Draining, Replaced, Protocol, RateLimited, Full, Slow, Silent]
+            .into_iter()
+            .find(|known| u64::from(known.code()) == code)
+    }
+}
