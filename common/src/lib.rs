@@ -8,6 +8,7 @@ pub mod introduction;
 pub mod link;
 pub mod nat;
 pub mod pairing;
+pub mod path;
 pub mod session;
 pub mod stun;
 pub mod tls;
