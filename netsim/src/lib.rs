@@ -17,8 +17,9 @@
 //! [`change_wan_address`](netns::KernelRouter::change_wan_address) (the provider's nightly disconnection),
 //! [`move_behind`](netns::Host::move_behind) (the laptop goes elsewhere).
 //!
-//! Nothing is left behind. The namespaces have no names; they are held by file descriptors, and the kernel takes down
-//! everything in them when the last descriptor, socket and program is gone: on drop, on panic, on Ctrl-C and on
+//! Nothing is left behind. A handle to any part of a network keeps all of it; with the last handle it is gone. The
+//! namespaces have no names, they are held by file descriptors, and the kernel takes down everything in them when the
+//! last descriptor, socket and program is gone: on drop, on panic, on Ctrl-C and on
 //! `kill -9`, since programs that were started here die with whoever started them. The machine's own network is not
 //! touched, so stories run side by side. An ordinary user can tell them too where the kernel permits user namespaces:
 //! see [`in_namespaces`](netns::in_namespaces).
@@ -31,6 +32,8 @@
 //!   hairpins, and its mapping is endpoint-independent with preserved ports or, on request, address-and-port-dependent
 //!   with random ones. Two LAN hosts with one source port share the external port until they meet at one destination.
 //! - No delay, no loss, no rate limit.
+//! - While a line is cut ([`wan_down`](netns::KernelRouter::wan_down)) for more than about half a minute, the router's ARP
+//!   entries age, and it tells its LAN "host unreachable" where a real line would stay silent.
 //! - A packet to a public address nobody has ends in an ARP failure, which a connected socket may hear of as "no route to
 //!   host" after three seconds; a packet to any other prefix vanishes silently, as it should.
 //! - The kernel sweeps its mappings lazily: an idle mapping may live a little longer than its timeout, never shorter.

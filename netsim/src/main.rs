@@ -4,11 +4,18 @@
 mod routers;
 
 #[cfg(target_os = "linux")]
-fn main() -> anyhow::Result<std::process::ExitCode> {
+fn main() -> std::process::ExitCode {
     use clap::Parser;
 
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("netsim: {error:#}");
+        std::process::ExitCode::from(CANNOT)
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn run(arguments: Arguments) -> anyhow::Result<std::process::ExitCode> {
     // First of all: with a second thread the kernel would refuse.
-    let arguments = Arguments::parse();
     netsim::netns::enter_user_namespace_if_needed()?;
     match arguments.command {
         Command::Routers(arguments) => routers::run(&arguments),
@@ -20,6 +27,10 @@ fn main() -> std::process::ExitCode {
     eprintln!("netsim makes Linux network namespaces: run it on Linux, in a virtual machine if need be");
     std::process::ExitCode::FAILURE
 }
+
+/// The exit status when nothing could be measured; 1 says that something was, and is wrong. As clap's, for bad usage.
+#[cfg(target_os = "linux")]
+const CANNOT: u8 = 2;
 
 /// Networks to test in: namespaces, links and NAT routers
 #[cfg(target_os = "linux")]

@@ -23,7 +23,8 @@ use serde::Serialize;
 ///                peer: where stray packets are taken in, it occupies the port,
 ///                our mapping moves, and the punch fails
 ///
-/// The exit status is 1 if a router does not keep what it promises.
+/// The exit status is 1 if a router does not keep what it promises, and 2 if
+/// the routers could not be built.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {

@@ -13,11 +13,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// The operating system's own words, where there are any, are the error's source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither root, nor may this user make a user namespace.
+    /// Neither root, nor may this user make a user namespace; or a container holds back what root may do.
     #[error(
         "network namespaces are refused here: run as root, or let ordinary users make user namespaces \
-         (sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000; \
-         in a container also --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined)"
+         (sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000 \
+         user.max_net_namespaces=10000; in a container, start it with --privileged)"
     )]
     NotPermitted(#[source] io::Error),
     /// The program that loads a router's rules is not there.

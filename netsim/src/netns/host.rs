@@ -118,3 +118,34 @@ impl fmt::Debug for Host {
         write!(f, "Host({} {})", self.name(), self.address())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use crate::netns::netlink::Netlink;
+    use crate::netns::{Network, Router, in_namespaces};
+
+    use super::*;
+
+    #[test]
+    fn a_neighbour_that_routes_through_somebodys_home_gets_nowhere() {
+        in_namespaces(|| {
+            for router in [Router::home(), Router::plain_linux()] {
+                let net = Network::new()?;
+                let (neighbour, home) = (net.public_host("neighbour")?, net.router("home", router)?);
+                let host = home.host("alice")?;
+                let alice = host.udp(4000)?;
+
+                let through_home = |links: &Netlink| links.add_default_route(Cable::INDEX, home.wan_address());
+                neighbour.namespace.link("route through a home", through_home)?;
+                neighbour.udp(4000)?.send_to(b"let me in", (host.address(), 4000))?;
+                alice.set_read_timeout(Some(Duration::from_millis(100)))?;
+                let late = alice.recv_from(&mut [0; 64]).expect_err("she was reached");
+                assert_eq!(late.kind(), ErrorKind::WouldBlock);
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,7 +1,7 @@
 //! One anonymous network namespace: made by a thread that dies at once, held by a file descriptor, gone with it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -127,7 +127,11 @@ fn write_sysctls(name: &str, forwarding: Forwarding) -> Result<()> {
 }
 
 fn write_sysctl(name: &str, key: &str, value: &str) -> Result<()> {
-    fs::write(sysctl_path(key), value).map_err(Error::kernel(name, format!("set net/{key} to {value}")))
+    fs::write(sysctl_path(key), value).map_err(|refused| match refused.kind() {
+        // A container whose /proc/sys is read-only, or a security module that took our capabilities.
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Error::NotPermitted(refused),
+        _ => Error::kernel(name, format!("set net/{key} to {value}"))(refused),
+    })
 }
 
 fn sysctl_path(key: &str) -> PathBuf {

@@ -9,13 +9,14 @@ use std::env;
 use std::error::Error as StdError;
 use std::ffi::CStr;
 use std::fs;
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::thread;
 
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid, write};
 
@@ -45,6 +46,7 @@ pub fn enter_user_namespace_if_needed() -> Result<()> {
 ///
 /// # Panics
 /// If the story fails, with its error and the errors that caused it; if neither way is open, with what to allow.
+#[track_caller]
 pub fn in_namespaces<F: FnOnce() -> Story>(story: F) {
     if may_make_namespaces() || env::var_os(INSIDE).is_some() {
         if let Err(error) = story() {
@@ -125,9 +127,10 @@ fn write_file(path: &CStr, content: &[u8]) -> nix::Result<()> {
 #[allow(unsafe_code, reason = "code between fork and exec is unsafe to set; a user namespace needs one single thread")]
 fn become_root_before_exec(command: &mut Command) {
     let maps = IdMaps::of_this_user();
-    let before_exec = move || maps.enter().map_err(io::Error::from);
-    // SAFETY: `IdMaps::enter` makes async-signal-safe system calls only, and neither it nor the conversion of its error
-    // allocates or takes a lock.
+    // The story dies with its test; the test's thread waits for it. After the change of user, which would clear this.
+    let before_exec = move || Ok(maps.enter().and_then(|()| prctl::set_pdeathsig(Signal::SIGKILL))?);
+    // SAFETY: both make async-signal-safe system calls only, and neither they nor the conversion of their errors allocate
+    // or take a lock.
     unsafe { command.pre_exec(before_exec) };
 }
 

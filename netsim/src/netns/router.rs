@@ -94,7 +94,7 @@ impl Router {
         Router { lan: Some(Prefix::literal(100, 64, 0, 0, 16)), ..Router::home() }
     }
 
-    /// What such a router does to UDP, by the measurements that chose its rules; [`survey`](super::survey) measures again.
+    /// What such a router does to UDP, by the measurements that chose its rules; [`survey`](super::survey()) measures again.
     pub fn promised(&self) -> Behavior {
         let preserving = self.port_assignment == PortAssignment::Preserving;
         Behavior {

@@ -26,8 +26,9 @@ fn the_json_form_says_what_was_measured() {
 fn without_nft_the_error_says_what_to_install() {
     let output = netsim(&["routers"]).env("NETSIM_NFT", "/nowhere/nft").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(2));
     assert!(said.contains("/nowhere/nft") && said.contains("apt-get install nftables"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

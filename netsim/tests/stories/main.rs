@@ -1,5 +1,7 @@
 //! Stories told in simulated networks, each in its own.
 
+#![cfg(target_os = "linux")]
+
 mod command;
 mod lifetime;
 mod links;
