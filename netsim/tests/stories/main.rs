@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod command;
+mod coturn;
 mod lifetime;
 mod links;
 mod routers;

@@ -23,13 +23,13 @@ impl Voice {
         self.0.local_addr().expect("a bound socket")
     }
 
-    pub(crate) fn say(&self, text: &str, to: SocketAddr) {
-        self.0.send_to(text.as_bytes(), to).expect("the kernel takes it");
+    pub(crate) fn say(&self, text: impl AsRef<[u8]>, to: SocketAddr) {
+        self.0.send_to(text.as_ref(), to).expect("the kernel takes it");
     }
 
     /// Whether the kernel would not even take it.
-    pub(crate) fn cannot_say(&self, text: &str, to: SocketAddr) -> bool {
-        self.0.send_to(text.as_bytes(), to).is_err()
+    pub(crate) fn cannot_say(&self, text: impl AsRef<[u8]>, to: SocketAddr) -> bool {
+        self.0.send_to(text.as_ref(), to).is_err()
     }
 
     /// The next datagram, and who sent it.
