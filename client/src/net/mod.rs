@@ -1,32 +1,97 @@
 //! The node: sockets, QUIC, and the driver of the core's machines.
+//!
+//! The walk of a packet: [`quic_socket`] receives it and looks at its first bytes. QUIC goes on to quinn and comes out
+//! as frames of a session, or as messages of the rendezvous. STUN goes to the driver, which offers it to its
+//! peers; the agent whose probe it is takes it, and what the agent then wants to send leaves by the same sockets.
+//!
+//! The walk of a wish: [`NodeCommand::Want`] makes the driver ask the rendezvous for an introduction; the answer becomes a
+//! punching agent ([`common::path`]); its first answered probe becomes a QUIC connection, dialled by the side with the
+//! lower id; the first frame of the peer on it becomes [`NodeEvent::Direct`].
+//!
+//! # Limits
+//!
+//! There is no relay yet: two whose NATs cannot be punched get [`NodeEvent::NoPath`]. A change of network is noticed
+//! when the path falls silent, not when the interface changes.
 
 pub mod api;
+mod control;
+mod driver;
+mod interfaces;
+mod peer;
+mod quic_socket;
+mod resources;
+mod session;
+mod transport;
+
+use std::collections::VecDeque;
 
 pub use api::{NodeCommand, NodeConfig, NodeError, NodeEvent, Party};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use tokio::sync::mpsc;
+use driver::{Driver, Inputs};
+use quic_socket::QuicSocket;
+use resources::Resources;
+use transport::TlsOrIo;
 
-/// A running node. Dropping it stops everything at once; [`Node::shutdown`] says goodbye first.
+/// A running node. Dropping it ends everything; [`Node::shutdown`] also waits until the goodbyes are sent.
 #[derive(Debug)]
 pub struct Node {
-    commands: mpsc::Sender<NodeCommand>,
+    commands: mpsc::UnboundedSender<NodeCommand>,
+    driver: JoinHandle<()>,
 }
 
 impl Node {
-    /// Opens the sockets and starts to register. What happens comes as events; a receiver that is not read stops the
-    /// node from reading the network.
+    /// Opens the sockets and starts to register. What happens comes as events; whoever does not read them stops the
+    /// node from reading its sessions.
     pub async fn start(config: NodeConfig) -> Result<(Node, mpsc::Receiver<NodeEvent>), NodeError> {
-        let _ = config;
-        let (commands, _inbox) = mpsc::channel(64);
-        let (_events, outbox) = mpsc::channel(256);
-        Ok((Node { commands }, outbox))
+        let (socket, stun) = QuicSocket::open().map_err(NodeError::Socket)?;
+        let own_id = config.identity.peer_id();
+        let endpoint = transport::endpoint(socket.clone(), &config.certificate, own_id).map_err(|error| match error {
+            TlsOrIo::Tls(error) => NodeError::Tls(error),
+            TlsOrIo::Io(error) => NodeError::Socket(error),
+        })?;
+        let (requests, asked) = mpsc::channel(64);
+        let (control_events, control) = mpsc::channel(64);
+        let (session_events, sessions) = mpsc::channel(256);
+        let (register, registration) = watch::channel(driver::first_registration());
+        let (certificate, rendezvous) = (config.certificate.clone(), config.rendezvous.clone());
+        let node = Resources {
+            config,
+            own_id,
+            socket,
+            endpoint: endpoint.clone(),
+            requests,
+            sessions: session_events,
+            outbox: VecDeque::new(),
+            observed: None,
+            next_request: 0,
+            next_session: 0,
+        };
+        let driver = Driver::new(node, register);
+        let link = control::Control {
+            endpoint,
+            certificate,
+            rendezvous,
+            register: registration,
+            requests: asked,
+            events: control_events,
+        };
+        tokio::spawn(link.run());
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (events, outbox) = mpsc::channel(256);
+        let driver = tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, events }));
+        Ok((Node { commands, driver }, outbox))
     }
 
-    /// Hands over a command.
-    pub async fn command(&self, command: NodeCommand) {
-        let _ = self.commands.send(command).await;
+    /// Hands over a command. Never waits: commands come from this program alone, and each is small.
+    pub fn command(&self, command: NodeCommand) {
+        let _ = self.commands.send(command);
     }
 
     /// Tells the peers and the rendezvous that we go, and waits for that at most a second.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        drop(self.commands);
+        let _ = self.driver.await;
+    }
 }

@@ -1,0 +1,210 @@
+//! The one connection to the rendezvous: made, registered, kept, and made again, for as long as the node runs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::identity::PeerId;
+use common::introduction::{CloseCode, FromServer, MAX_CONTROL_FRAME, Register, ToServer};
+use common::link::Rendezvous;
+use common::tls::{Certificate, SERVER_NAME};
+use common::wire::{self, FrameReader};
+use quinn::{Connection, ConnectionError, Endpoint, VarInt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::transport;
+
+/// A handshake is two round trips; the slowest satellite link needs less than this.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
+/// The first pause after a failure; doubled up to the longest one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// So that a client is back within five seconds of the server.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// After "you ask too much" or "no room".
+const PENALTY_PAUSE: Duration = Duration::from_secs(30);
+/// A rendezvous with the wrong key may be an old server that comes back; there is no hurry.
+const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the driver hears.
+#[derive(Debug)]
+pub(super) enum ControlEvent {
+    /// From the server.
+    Message(FromServer),
+    /// No connection (any more); another attempt follows.
+    Lost { reason: String },
+    /// Somebody with another key answered.
+    Untrusted { seen: PeerId },
+    /// Another client has taken our place; no attempt follows.
+    Replaced,
+}
+
+pub(super) struct Control {
+    pub(super) endpoint: Endpoint,
+    pub(super) certificate: Certificate,
+    pub(super) rendezvous: Rendezvous,
+    /// What to register; a change is sent as an update.
+    pub(super) register: watch::Receiver<Register>,
+    pub(super) requests: mpsc::Receiver<ToServer>,
+    pub(super) events: mpsc::Sender<ControlEvent>,
+}
+
+/// Why an attempt or a connection ended.
+enum End {
+    /// Try again after the usual pause.
+    Failed(String),
+    /// Try again after this pause.
+    Later(String, Duration),
+    Untrusted(PeerId),
+    Replaced,
+    /// The driver is gone.
+    Over,
+}
+
+impl Control {
+    /// Runs until the driver goes away or another client has taken our place.
+    pub(super) async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (event, wait) = match self.attempt(&mut pause).await {
+                End::Failed(reason) => (ControlEvent::Lost { reason }, pause),
+                End::Later(reason, wait) => (ControlEvent::Lost { reason }, wait),
+                End::Untrusted(seen) => (ControlEvent::Untrusted { seen }, UNTRUSTED_PAUSE),
+                End::Replaced => {
+                    let _ = self.events.send(ControlEvent::Replaced).await;
+                    return;
+                }
+                End::Over => return,
+            };
+            if self.events.send(event).await.is_err() {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(wait).await;
+            // Requests of the time without a connection: their askers have been told.
+            while self.requests.try_recv().is_ok() {}
+        }
+    }
+
+    async fn attempt(&mut self, pause: &mut Duration) -> End {
+        let name = format!("{}:{}", self.rendezvous.host, self.rendezvous.port);
+        let addresses = match tokio::net::lookup_host((self.rendezvous.host.as_str(), self.rendezvous.port)).await {
+            Ok(addresses) => addresses.collect::<Vec<_>>(),
+            Err(error) => return End::Failed(format!("cannot look up {}: {error}", self.rendezvous.host)),
+        };
+        let mut tried = Vec::new();
+        for address in addresses.into_iter().take(4) {
+            match self.connect(address).await {
+                Ok(connection) => {
+                    let end = self.serve(&connection, pause).await;
+                    connection.close(VarInt::from_u32(CloseCode::Done.code()), b"");
+                    return end;
+                }
+                Err(End::Failed(reason)) => tried.push(format!("{address}: {reason}")),
+                Err(end) => return end,
+            }
+        }
+        match tried.is_empty() {
+            true => End::Failed(format!("{name} has no address")),
+            false => End::Failed(format!("no answer from the rendezvous {name} (tried over UDP: {})", tried.join("; "))),
+        }
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Result<Connection, End> {
+        let configured = transport::rendezvous_client(&self.certificate, self.rendezvous.key);
+        let (config, seen) = configured.map_err(|error| End::Failed(error.to_string()))?;
+        let connecting = self.endpoint.connect_with(config, address, SERVER_NAME);
+        let connecting = connecting.map_err(|error| End::Failed(error.to_string()))?;
+        match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => match seen.get() {
+                Some(seen) if *seen != self.rendezvous.key => Err(End::Untrusted(*seen)),
+                _ => Err(End::Failed(describe(&error))),
+            },
+            Err(_) => Err(End::Failed(format!("silent for {:.1} s", HANDSHAKE_TIMEOUT.as_secs_f32()))),
+        }
+    }
+
+    /// Registers and passes messages both ways until the connection ends.
+    async fn serve(&mut self, connection: &Connection, pause: &mut Duration) -> End {
+        let Ok((mut send, mut receive)) = connection.open_bi().await else {
+            return end_of(connection.closed().await);
+        };
+        let first = ToServer::Register(self.register.borrow_and_update().clone());
+        let mut outgoing = Some(first);
+        let mut reader = FrameReader::new(MAX_CONTROL_FRAME);
+        loop {
+            if let Some(message) = outgoing.take() {
+                let frame = match wire::encode(&message, MAX_CONTROL_FRAME) {
+                    Ok(frame) => frame,
+                    Err(error) => {
+                        tracing::error!(%error, "a message of ours does not fit in a frame");
+                        continue;
+                    }
+                };
+                if send.write_all(&frame).await.is_err() {
+                    return end_of(connection.closed().await);
+                }
+            }
+            let mut buffer = [0; 4096];
+            tokio::select! {
+                read = receive.read(&mut buffer) => match read {
+                    Ok(Some(count)) => {
+                        reader.push(&buffer[..count]);
+                        loop {
+                            match reader.poll::<FromServer>() {
+                                Ok(Some(message)) => {
+                                    if matches!(message, FromServer::Registered(_)) {
+                                        *pause = FIRST_PAUSE;
+                                    }
+                                    if self.events.send(ControlEvent::Message(message)).await.is_err() {
+                                        return End::Over;
+                                    }
+                                }
+                                Ok(None) => break,
+                                Err(error) => return End::Failed(format!("the rendezvous sent nonsense: {error}")),
+                            }
+                        }
+                    }
+                    Ok(None) => return End::Failed("the rendezvous ended the conversation".into()),
+                    Err(_) => return end_of(connection.closed().await),
+                },
+                request = self.requests.recv() => match request {
+                    Some(request) => outgoing = Some(request),
+                    None => return End::Over,
+                },
+                changed = self.register.changed() => match changed {
+                    Ok(()) => outgoing = Some(ToServer::Update(self.register.borrow_and_update().clone())),
+                    Err(_) => return End::Over,
+                },
+            }
+        }
+    }
+}
+
+/// What the server's way of closing means for us.
+fn end_of(error: ConnectionError) -> End {
+    let reason = describe(&error);
+    let ConnectionError::ApplicationClosed(close) = error else { return End::Failed(reason) };
+    match CloseCode::from_code(close.error_code.into_inner()) {
+        Some(CloseCode::Replaced) => End::Replaced,
+        Some(CloseCode::RateLimited | CloseCode::Full | CloseCode::Protocol) => End::Later(reason, PENALTY_PAUSE),
+        _ => End::Failed(reason),
+    }
+}
+
+/// A connection's end in words for a person.
+pub(super) fn describe(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            match CloseCode::from_code(close.error_code.into_inner()) {
+                Some(CloseCode::Draining) => "the rendezvous is stopping".into(),
+                Some(CloseCode::RateLimited) => "the rendezvous says that we ask too much".into(),
+                Some(CloseCode::Full) => "the rendezvous has no room".into(),
+                _ => format!("closed by the other side: {close}"),
+            }
+        }
+        ConnectionError::Reset => "the other side was restarted".into(),
+        ConnectionError::TimedOut => "no answer any more".into(),
+        other => other.to_string(),
+    }
+}

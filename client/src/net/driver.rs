@@ -1,0 +1,259 @@
+//! The node's one loop: commands, datagrams, the rendezvous, sessions and time come in; the peers act on them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use common::identity::PeerId;
+use common::introduction::{FromServer, Introduction, IntroductionId, MAX_CAPABILITIES, Register, Role};
+use common::nat::NatProfile;
+use common::pairing::Pairing;
+use common::path::Received;
+use quinn::Incoming;
+use tokio::sync::{mpsc, watch};
+
+use super::api::{NodeCommand, NodeEvent, Party};
+use super::control::ControlEvent;
+use super::interfaces;
+use super::peer::Peer;
+use super::quic_socket::Stun;
+use super::resources::Resources;
+use super::session::{Bye, SessionEvent, remote_of};
+use common::candidate::canonical;
+
+/// Events waiting for the application; beyond this the sessions are not read, and QUIC's flow control holds the peers.
+const OUTBOX: usize = 1024;
+/// Introductions remembered, so that a server cannot repeat one.
+const REMEMBERED: usize = 512;
+/// An outage of the rendezvous is told this often.
+const OUTAGE_REMINDER: Duration = Duration::from_secs(10);
+/// How long a node that shuts down waits for its goodbyes to be sent.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Where the loop's inputs come from.
+pub(super) struct Inputs {
+    pub(super) commands: mpsc::UnboundedReceiver<NodeCommand>,
+    pub(super) stun: mpsc::Receiver<Stun>,
+    pub(super) control: mpsc::Receiver<ControlEvent>,
+    pub(super) sessions: mpsc::Receiver<SessionEvent>,
+    pub(super) events: mpsc::Sender<NodeEvent>,
+}
+
+pub(super) struct Driver {
+    node: Resources,
+    peers: BTreeMap<PeerId, Peer>,
+    register: watch::Sender<Register>,
+    remembered: VecDeque<IntroductionId>,
+    outage_told: Option<Instant>,
+}
+
+/// What the node registers at its start: before anything is known of its NAT.
+pub(super) fn first_registration() -> Register {
+    let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Register { epoch, capabilities: Vec::new(), reflexive: Vec::new(), profile: NatProfile::default() }
+}
+
+impl Driver {
+    pub(super) fn new(node: Resources, register: watch::Sender<Register>) -> Self {
+        let contacts = node.config.contacts.clone();
+        let mut driver =
+            Driver { node, peers: BTreeMap::new(), register, remembered: VecDeque::new(), outage_told: None };
+        driver.set_contacts(&contacts);
+        driver
+    }
+
+    /// Runs until the application has dropped its side; then says goodbye.
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
+        loop {
+            let wakeup = self.peers.values().filter_map(Peer::wakeup).min();
+            let sleep = wakeup.map(|at| tokio::time::sleep_until(at.into()));
+            let room = self.node.outbox.len() < OUTBOX;
+            tokio::select! {
+                command = inputs.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                permit = inputs.events.reserve(), if !self.node.outbox.is_empty() => match permit {
+                    Ok(permit) => if let Some(event) = self.node.outbox.pop_front() { permit.send(event) },
+                    Err(_) => break,
+                },
+                Some((source, payload)) = inputs.stun.recv() => self.stun(source, &payload),
+                Some(event) = inputs.control.recv() => self.control(event),
+                Some(event) = inputs.sessions.recv(), if room => self.session(event),
+                Some(incoming) = self.node.endpoint.accept() => self.incoming(incoming),
+                () = async { sleep.expect("guarded").await }, if wakeup.is_some() => {}
+            }
+            let now = Instant::now();
+            for peer in self.peers.values_mut().filter(|peer| peer.wakeup().is_some_and(|at| at <= now)) {
+                peer.timeout(now, &mut self.node);
+            }
+        }
+        self.peers.values_mut().for_each(|peer| peer.unwant(Bye::Stopping));
+        self.node.endpoint.close((Bye::Stopping as u32).into(), b"");
+        let _ = tokio::time::timeout(GOODBYE, self.node.endpoint.wait_idle()).await;
+    }
+
+    fn command(&mut self, command: NodeCommand) {
+        let now = Instant::now();
+        match command {
+            NodeCommand::Want(peer) => self.with(peer, |peer, node| peer.want(now, node)),
+            NodeCommand::Unwant(peer) => self.with(peer, |peer, _| peer.unwant(Bye::Unwanted)),
+            NodeCommand::Contacts(contacts) => self.set_contacts(&contacts),
+            NodeCommand::Send { peer, frame } => self.with(peer, |peer, _| peer.send(frame)),
+            NodeCommand::Verify(peer) => self.with(peer, |peer, node| peer.verify(now, node)),
+        }
+    }
+
+    fn with(&mut self, id: PeerId, act: impl FnOnce(&mut Peer, &mut Resources)) {
+        match self.peers.get_mut(&id) {
+            Some(peer) => act(peer, &mut self.node),
+            None => tracing::warn!(peer = %id.short(), "not a contact"),
+        }
+    }
+
+    fn set_contacts(&mut self, contacts: &[PeerId]) {
+        if contacts.len() > MAX_CAPABILITIES {
+            tracing::warn!("only the first {MAX_CAPABILITIES} contacts can be registered");
+        }
+        let contacts: Vec<_> = contacts.iter().take(MAX_CAPABILITIES).filter(|id| **id != self.node.own_id).collect();
+        self.peers.retain(|id, peer| {
+            let stays = contacts.contains(&id);
+            if !stays {
+                peer.unwant(Bye::Unwanted);
+            }
+            stays
+        });
+        for id in contacts {
+            if !self.peers.contains_key(id)
+                && let Some(pairing) = Pairing::new(&self.node.config.identity, *id)
+            {
+                self.peers.insert(*id, Peer::new(pairing));
+            }
+        }
+        let key = self.node.config.rendezvous.key;
+        let capabilities: Vec<_> = self.peers.values().map(|peer| peer.pairing().capability(key)).collect();
+        self.register.send_if_modified(|register| {
+            let changed = register.capabilities != capabilities;
+            register.capabilities = capabilities;
+            changed
+        });
+    }
+
+    fn stun(&mut self, source: SocketAddr, payload: &[u8]) {
+        let now = Instant::now();
+        let received = Received { source, payload };
+        if !self.peers.values_mut().any(|peer| peer.stun(received, now, &mut self.node)) {
+            tracing::trace!("a STUN datagram for nobody");
+        }
+    }
+
+    fn incoming(&mut self, incoming: Incoming) {
+        let remote = canonical(incoming.remote_address());
+        match self.peers.values_mut().find(|peer| peer.knows(remote)) {
+            Some(peer) => peer.incoming(incoming, &mut self.node),
+            // A stranger gets no answer at all, not even that there is somebody.
+            None => incoming.ignore(),
+        }
+    }
+
+    fn control(&mut self, event: ControlEvent) {
+        let now = Instant::now();
+        match event {
+            ControlEvent::Message(message) => self.message(message, now),
+            ControlEvent::Lost { reason } => {
+                self.outage();
+                if self.outage_told.is_none_or(|told| now >= told + OUTAGE_REMINDER) {
+                    self.outage_told = Some(now);
+                    self.node.emit(NodeEvent::RendezvousLost { reason });
+                }
+            }
+            ControlEvent::Untrusted { seen } => {
+                self.outage();
+                let expected = Party::Rendezvous(self.node.config.rendezvous.key);
+                self.node.emit(NodeEvent::Untrusted { expected, seen });
+            }
+            ControlEvent::Replaced => {
+                self.outage();
+                self.node.emit(NodeEvent::Replaced);
+            }
+        }
+    }
+
+    fn outage(&mut self) {
+        self.node.observed = None;
+        let now = Instant::now();
+        self.peers.values_mut().for_each(|peer| peer.forget_request(now));
+    }
+
+    fn message(&mut self, message: FromServer, now: Instant) {
+        match message {
+            FromServer::Registered(registered) => {
+                let observed = canonical(registered.observed);
+                self.node.observed = Some(observed);
+                self.outage_told = None;
+                let local = interfaces::host_candidates(&self.node.socket);
+                self.node.emit(NodeEvent::Registered { observed, local });
+                self.peers.values_mut().for_each(|peer| peer.pursue(now, &mut self.node));
+            }
+            FromServer::Introduction(introduction) => self.introduction(introduction, now),
+            FromServer::Trickle(trickle) => {
+                // Sealed for one peer: the others cannot open it.
+                self.peers.values_mut().for_each(|peer| peer.trickled(&trickle, now, &mut self.node));
+            }
+            FromServer::Refused { request } => {
+                if let Some(peer) = self.peers.values_mut().find(|peer| peer.is_request(request)) {
+                    peer.refused(now, &mut self.node);
+                }
+            }
+            // The close of the connection says it again, and is acted on.
+            FromServer::Replaced => {}
+            FromServer::Draining => self.node.emit(NodeEvent::Draining),
+            FromServer::Error { code, message } => {
+                tracing::warn!(?code, message = %message.escape_debug(), "the rendezvous refuses us");
+            }
+        }
+    }
+
+    fn introduction(&mut self, introduction: Introduction, now: Instant) {
+        if self.remembered.contains(&introduction.id) {
+            tracing::warn!("the rendezvous repeats an introduction");
+            return;
+        }
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(introduction.id);
+        match self.peers.get_mut(&introduction.peer) {
+            // An answer to a request that we do not remember asking: the peer is waiting for us all the same.
+            Some(peer) => peer.introduced(introduction, now, &mut self.node),
+            None => tracing::warn!(asked = ?matches!(introduction.role, Role::Requester { .. }), "introduced to a stranger"),
+        }
+    }
+
+    fn session(&mut self, event: SessionEvent) {
+        let now = Instant::now();
+        let node = &mut self.node;
+        match event {
+            SessionEvent::Up { peer, id, connection, hello } => match self.peers.get_mut(&peer) {
+                Some(peer) => peer.up(id, connection, hello, node),
+                None => {
+                    tracing::debug!(remote = %remote_of(&connection), "a session with somebody who is no contact any more");
+                    Bye::Unwanted.close(&connection);
+                }
+            },
+            SessionEvent::Frame { peer, id, frame } => {
+                self.peers.get_mut(&peer).into_iter().for_each(|peer| peer.frame(id, frame.clone(), node));
+            }
+            SessionEvent::Down { peer, id, reason, by_peer } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.down(id, reason, by_peer, now, node);
+                }
+            }
+            SessionEvent::Untrusted { peer, id, seen } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.untrusted(id, seen, now, node);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The one set of UDP sockets, in the shape in which quinn 0.11 wants a socket.
+//!
+//! Everything a client sends leaves from here, because a NAT mapping belongs to a socket. There is one socket for IPv4
+//! and, where the machine has it, one for IPv6. quinn sees a single IPv6 socket: IPv4 addresses are mapped into IPv6 on
+//! the way in and taken out on the way out. Datagrams that are STUN are split off before quinn sees them.
+//!
+//! quinn changes this trait in its next version: nothing outside this file may depend on it.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use common::candidate::canonical;
+use common::datagram::{self, Kind};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use tokio::sync::mpsc;
+
+/// STUN datagrams waiting for the driver. More than this is a flood, and is dropped as a full socket buffer would.
+const STUN_QUEUE: usize = 256;
+/// No STUN message that concerns us is longer.
+const MAX_STUN: usize = 512;
+
+/// A STUN datagram and where it came from.
+pub(super) type Stun = (SocketAddr, Vec<u8>);
+
+/// The sockets of a client.
+pub(super) struct QuicSocket {
+    /// IPv4 first; both bound to a port of their own.
+    sockets: Vec<Member>,
+    /// Which socket a send was last refused by, hence which one to wait for.
+    blocked: AtomicUsize,
+    stun: mpsc::Sender<Stun>,
+}
+
+struct Member {
+    socket: Arc<dyn AsyncUdpSocket>,
+    local: SocketAddr,
+}
+
+impl QuicSocket {
+    /// Opens the sockets on free ports. IPv6 is optional; without IPv4 *and* IPv6 there is no network.
+    pub(super) fn open() -> io::Result<(Arc<Self>, mpsc::Receiver<Stun>)> {
+        let bound = [bind((Ipv4Addr::UNSPECIFIED, 0).into()), bind((Ipv6Addr::UNSPECIFIED, 0).into())];
+        let (good, mut bad): (Vec<_>, Vec<_>) = bound.into_iter().partition(|socket| socket.is_ok());
+        if good.is_empty() {
+            return Err(bad.remove(0).expect_err("partitioned"));
+        }
+        let mut sockets = Vec::new();
+        for socket in good {
+            let socket = socket?;
+            let local = socket.local_addr()?;
+            sockets.push(Member { socket: TokioRuntime.wrap_udp_socket(socket)?, local });
+        }
+        let (stun, inbox) = mpsc::channel(STUN_QUEUE);
+        Ok((Arc::new(QuicSocket { sockets, blocked: AtomicUsize::new(0), stun }), inbox))
+    }
+
+    /// The local ports, by family.
+    pub(super) fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().map(|member| member.local)
+    }
+
+    /// Sends one datagram that is not QUIC's. Best effort, like the network.
+    pub(super) fn send(&self, destination: SocketAddr, payload: &[u8]) {
+        let transmit = Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip: None };
+        if let Some(member) = self.route(destination) {
+            let _ = self.sockets[member].socket.try_send(&Transmit { destination: canonical(destination), ..transmit });
+        }
+    }
+
+    fn route(&self, destination: SocketAddr) -> Option<usize> {
+        let ipv4 = canonical(destination).is_ipv4();
+        self.sockets.iter().position(|member| member.local.is_ipv4() == ipv4)
+    }
+
+    /// Takes STUN out of what was received and gives the rest the addresses that quinn expects.
+    fn sift(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) {
+        for (buffer, meta) in buffers.iter_mut().zip(metas) {
+            let source = canonical(meta.addr);
+            // A datagram of which nothing stays has length 0, and quinn passes over it.
+            meta.len = datagram::sift(&mut buffer[..meta.len], meta.stride, |kind, bytes| {
+                if kind == Kind::Stun && bytes.len() <= MAX_STUN {
+                    let _ = self.stun.try_send((source, bytes.to_vec()));
+                }
+            });
+            meta.addr = mapped(meta.addr);
+        }
+    }
+}
+
+/// The address as an IPv6 socket would report it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        v6 => v6,
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = if address.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+impl fmt::Debug for QuicSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.sockets.iter().map(|member| member.local)).finish()
+    }
+}
+
+impl AsyncUdpSocket for QuicSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        let pollers = self.sockets.iter().map(|member| member.socket.clone().create_io_poller()).collect();
+        Box::pin(Poller { socket: self, pollers })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        // Any error but WouldBlock would end the connection: what has no way out is dropped, and the protocol notices.
+        let Some(index) = self.route(transmit.destination) else { return Ok(()) };
+        let destination = canonical(transmit.destination);
+        let src_ip = transmit.src_ip.map(|ip| ip.to_canonical()).filter(|ip| ip.is_ipv4() == destination.is_ipv4());
+        match self.sockets[index].socket.try_send(&Transmit { destination, src_ip, ..transmit.clone() }) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked.store(index, Ordering::Relaxed);
+                Err(error)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a datagram was not sent");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
+        for member in &self.sockets {
+            match member.socket.poll_recv(cx, buffers, metas) {
+                Poll::Pending => {}
+                Poll::Ready(Err(error)) => {
+                    // ICMP errors and interfaces that went away concern one destination, not the socket. The error has
+                    // been taken from the socket: ask again soon.
+                    tracing::debug!(%error, "receiving");
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.sift(&mut buffers[..count], &mut metas[..count]);
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok((Ipv6Addr::UNSPECIFIED, self.sockets[0].local.port()).into())
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.sockets.iter().map(|member| member.socket.max_transmit_segments()).min().unwrap_or(1)
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.sockets.iter().map(|member| member.socket.max_receive_segments()).max().unwrap_or(1)
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.sockets.iter().any(|member| member.socket.may_fragment())
+    }
+}
+
+/// Waits for the socket that refused a send. quinn asks for this before the destination is known, so it is the last one
+/// that refused; a wrong guess costs one more refusal.
+#[derive(Debug)]
+struct Poller {
+    socket: Arc<QuicSocket>,
+    pollers: Vec<Pin<Box<dyn UdpPoller>>>,
+}
+
+impl UdpPoller for Poller {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let blocked = self.socket.blocked.load(Ordering::Relaxed);
+        if let Some(poller) = self.pollers.get_mut(blocked) {
+            ready!(poller.as_mut().poll_writable(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Receives one batch and says how many bytes of each buffer are left for QUIC.
+    async fn receive(socket: &QuicSocket) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut storage = vec![[0u8; 2048]; 4];
+        let mut metas = vec![RecvMeta::default(); 4];
+        std::future::poll_fn(|cx| {
+            let mut buffers: Vec<_> = storage.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let count = ready!(socket.poll_recv(cx, &mut buffers, &mut metas)).expect("received");
+            let kept = (0..count).map(|i| (metas[i].addr, buffers[i][..metas[i].len].to_vec()));
+            Poll::Ready(kept.collect())
+        })
+        .await
+    }
+
+    fn loopback(socket: &QuicSocket) -> SocketAddr {
+        let port = socket.local_addresses().find(SocketAddr::is_ipv4).expect("IPv4").port();
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    #[tokio::test]
+    async fn stun_goes_to_the_driver_and_quic_to_quinn_with_mapped_addresses() {
+        let (a, _) = QuicSocket::open().expect("sockets");
+        let (b, mut stun) = QuicSocket::open().expect("sockets");
+        let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
+        a.send(loopback(&b), &request);
+        let kept = receive(&b).await;
+        assert!(kept.iter().all(|(_, bytes)| bytes.is_empty()), "nothing of it reaches quinn");
+        assert_eq!(stun.try_recv().expect("the driver has it"), (loopback(&a), request));
+        a.send(loopback(&b), &[0x40, 1, 2, 3]);
+        let kept = receive(&b).await;
+        assert_eq!(kept, [(mapped(loopback(&a)), vec![0x40, 1, 2, 3])]);
+        assert!(stun.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_destination_without_a_socket_is_dropped_and_no_error() {
+        let (mut socket, _) = QuicSocket::open().expect("sockets");
+        Arc::get_mut(&mut socket).expect("ours alone").sockets.retain(|member| member.local.is_ipv4());
+        let destination = "[2001:db8::1]:9".parse().expect("an address");
+        let transmit = Transmit { destination, ecn: None, contents: &[0x40], segment_size: None, src_ip: None };
+        assert!(socket.try_send(&transmit).is_ok());
+    }
+}

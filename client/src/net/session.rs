@@ -1,0 +1,174 @@
+//! A session with one peer over one QUIC connection: frames in, frames out, until it ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::candidate::canonical;
+use common::identity::PeerId;
+use common::session::{MAX_PEER_FRAME, PeerFrame};
+use common::tls::SeenPeer;
+use common::wire::{self, FrameReader};
+use quinn::{Connecting, Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::control::describe;
+
+/// A handshake over a punched path: two round trips and a lost packet or two.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Frames waiting to be written. The messenger bounds its messages, the peer's messages bound our receipts; a session
+/// beyond this has a peer who does not read, and is closed, so that everything unacknowledged is sent again later.
+pub(super) const WRITE_QUEUE: usize = 4096;
+
+/// The application error code with which a peer closes a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Bye {
+    /// The client stops.
+    Stopping = 0,
+    /// A newer session has taken the place.
+    Superseded = 1,
+    /// The path fell silent.
+    PathLost = 2,
+    /// The peer does not keep to the protocol.
+    Protocol = 3,
+    /// The peer does not read.
+    Slow = 4,
+    /// No session is wanted any more.
+    Unwanted = 5,
+}
+
+impl Bye {
+    pub(super) fn close(self, connection: &Connection) {
+        connection.close(VarInt::from_u32(self as u32), b"");
+    }
+}
+
+/// Tells sessions of one node apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SessionId(pub(super) u64);
+
+/// What the driver hears of a session.
+#[derive(Debug)]
+pub(super) enum SessionEvent {
+    /// The handshake is done and the peer has said hello.
+    Up { peer: PeerId, id: SessionId, connection: Connection, hello: PeerFrame },
+    /// A frame.
+    Frame { peer: PeerId, id: SessionId, frame: PeerFrame },
+    /// It ended, or never began.
+    Down { peer: PeerId, id: SessionId, reason: String, by_peer: bool },
+    /// The other side has the wrong key.
+    Untrusted { peer: PeerId, id: SessionId, seen: PeerId },
+}
+
+/// One attempt at a session, from the handshake on.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) peer: PeerId,
+    /// Did we dial? Then we open the stream.
+    pub(super) dialled: bool,
+    pub(super) seen: SeenPeer,
+    /// Our greeting.
+    pub(super) name: String,
+    pub(super) outgoing: mpsc::Receiver<PeerFrame>,
+    pub(super) events: mpsc::Sender<SessionEvent>,
+}
+
+impl Session {
+    /// Runs the session to its end, which is always told.
+    pub(super) async fn run(mut self, connecting: Connecting) {
+        let (peer, id) = (self.peer, self.id);
+        let event = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => self.converse(connection).await,
+            Ok(Err(error)) => match self.seen.get() {
+                Some(seen) if *seen != peer => SessionEvent::Untrusted { peer, id, seen: *seen },
+                _ => self.down(&error),
+            },
+            Err(_) => SessionEvent::Down { peer, id, reason: "the handshake was not answered".into(), by_peer: false },
+        };
+        let _ = self.events.send(event).await;
+    }
+
+    fn down(&self, error: &ConnectionError) -> SessionEvent {
+        let stopped = VarInt::from_u32(Bye::Stopping as u32);
+        let by_peer = matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == stopped);
+        let reason = if by_peer { "the peer's client has stopped".into() } else { describe(error) };
+        SessionEvent::Down { peer: self.peer, id: self.id, reason, by_peer }
+    }
+
+    async fn converse(&mut self, connection: Connection) -> SessionEvent {
+        let opened = match self.dialled {
+            true => connection.open_bi().await,
+            false => match timeout(HANDSHAKE_TIMEOUT, connection.accept_bi()).await {
+                Ok(opened) => opened,
+                Err(_) => {
+                    Bye::Protocol.close(&connection);
+                    return self.down(&connection.closed().await);
+                }
+            },
+        };
+        let Ok((send, receive)) = opened else { return self.down(&connection.closed().await) };
+        let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name) };
+        let (_, never) = mpsc::channel(1);
+        let writing = write(send, hello, std::mem::replace(&mut self.outgoing, never));
+        let reading = self.read(&connection, receive);
+        tokio::select! {
+            // The driver has dropped its end: it closes the connection itself.
+            () = writing => {}
+            refused = reading => if let Some(bye) = refused { bye.close(&connection) },
+        }
+        self.down(&connection.closed().await)
+    }
+
+    /// Reads frames until the connection or the peer's protocol ends.
+    async fn read(&self, connection: &Connection, mut receive: RecvStream) -> Option<Bye> {
+        let (peer, id) = (self.peer, self.id);
+        let mut reader = FrameReader::new(MAX_PEER_FRAME);
+        let mut buffer = vec![0; 16 * 1024];
+        let mut greeted = false;
+        loop {
+            let count = match receive.read(&mut buffer).await {
+                Ok(Some(count)) => count,
+                // The stream lives as long as the session: a peer that ends it alone breaks the protocol.
+                Ok(None) => return Some(Bye::Protocol),
+                Err(_) => return None,
+            };
+            reader.push(&buffer[..count]);
+            loop {
+                let event = match (reader.poll::<PeerFrame>(), greeted) {
+                    (Ok(None), _) => break,
+                    // The peer has seen our key and found it right: only now is the session real for both.
+                    (Ok(Some(hello @ PeerFrame::Hello { .. })), false) => {
+                        greeted = true;
+                        SessionEvent::Up { peer, id, connection: connection.clone(), hello }
+                    }
+                    (Ok(Some(frame)), true) => SessionEvent::Frame { peer, id, frame },
+                    (Ok(Some(_)), false) | (Err(_), _) => return Some(Bye::Protocol),
+                };
+                if self.events.send(event).await.is_err() {
+                    return Some(Bye::Stopping);
+                }
+            }
+        }
+    }
+}
+
+async fn write(mut send: SendStream, hello: PeerFrame, mut outgoing: mpsc::Receiver<PeerFrame>) {
+    let mut frame = Some(hello);
+    while let Some(next) = frame {
+        match wire::encode(&next, MAX_PEER_FRAME) {
+            Ok(bytes) => {
+                if send.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::error!(%error, "a frame of ours is too long"),
+        }
+        frame = outgoing.recv().await;
+    }
+}
+
+/// Where the other end of a connection is, in canonical form.
+pub(super) fn remote_of(connection: &Connection) -> SocketAddr {
+    canonical(connection.remote_address())
+}

@@ -1,0 +1,90 @@
+//! quinn's configuration: one endpoint for everything, two kinds of connections over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::identity::PeerId;
+use common::tls::{self, ALPN_PEER, ALPN_RENDEZVOUS, Certificate, SeenPeer, TlsError};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+
+use super::quic_socket::QuicSocket;
+
+/// How often the connection to the rendezvous says that it is alive. It keeps the mapping that peers are told about,
+/// and it is how soon we notice that the server was restarted: its stateless reset answers the next packet. Three
+/// seconds and a handshake are within the five that a client may be missing.
+const RENDEZVOUS_KEEPALIVE: Duration = Duration::from_secs(3);
+/// Three keepalives and some: a server that is silent for so long is gone.
+const RENDEZVOUS_IDLE: Duration = Duration::from_secs(10);
+/// Before anything is measured, for the first retransmission; quinn's 333 ms would make one lost packet a second.
+const RENDEZVOUS_INITIAL_RTT: Duration = Duration::from_millis(150);
+/// A measured probe can be faster than the handshake's cryptography on a slow machine.
+const MIN_INITIAL_RTT: Duration = Duration::from_millis(20);
+
+pub(super) fn endpoint(socket: Arc<QuicSocket>, own: &Certificate, own_id: PeerId) -> Result<Endpoint, TlsOrIo> {
+    let mut config = EndpointConfig::default();
+    // A greased bit would make our packets look like anything (RFC 9287), and the demultiplexer drop them.
+    config.grease_quic_bit(false);
+    // quinn shows incoming connections only to an endpoint with a server configuration. Each is then accepted with one
+    // that expects the peer at its address; this one expects ourselves, that is, nobody.
+    let (nobody, _) = peer_server(own, own_id)?;
+    let endpoint = Endpoint::new_with_abstract_socket(config, Some(nobody), socket, Arc::new(TokioRuntime))?;
+    Ok(endpoint)
+}
+
+/// Either kind of trouble in making an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsOrIo {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+pub(super) fn rendezvous_client(own: &Certificate, expected: PeerId) -> Result<(ClientConfig, SeenPeer), TlsError> {
+    let mut transport = base();
+    transport.keep_alive_interval(Some(RENDEZVOUS_KEEPALIVE));
+    transport.max_idle_timeout(Some(VarInt::from_u32(RENDEZVOUS_IDLE.as_millis() as u32).into()));
+    transport.initial_rtt(RENDEZVOUS_INITIAL_RTT);
+    client(own, expected, ALPN_RENDEZVOUS, transport)
+}
+
+/// Whether a direct path lives is the path machine's decision: QUIC itself neither keeps alive nor times out.
+pub(super) fn peer_client(own: &Certificate, expected: PeerId, rtt: Duration) -> Result<(ClientConfig, SeenPeer), TlsError> {
+    client(own, expected, ALPN_PEER, peer_transport(rtt))
+}
+
+pub(super) fn peer_server(own: &Certificate, expected: PeerId) -> Result<(ServerConfig, SeenPeer), TlsError> {
+    let (tls, seen) = tls::server_config(own, Some(expected), ALPN_PEER)?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(no_initial_suite)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(peer_transport(MIN_INITIAL_RTT * 5)));
+    Ok((config, seen))
+}
+
+fn client(own: &Certificate, expected: PeerId, alpn: &[u8], transport: TransportConfig) -> Result<(ClientConfig, SeenPeer), TlsError> {
+    let (tls, seen) = tls::client_config(own, expected, alpn)?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(no_initial_suite)?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    Ok((config, seen))
+}
+
+fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> TlsError {
+    TlsError::Config(rustls::Error::General("the TLS provider has no cipher suite for QUIC's first packets".into()))
+}
+
+fn peer_transport(rtt: Duration) -> TransportConfig {
+    let mut transport = base();
+    transport.max_idle_timeout(None);
+    transport.initial_rtt(rtt.max(MIN_INITIAL_RTT));
+    transport
+}
+
+fn base() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport.max_concurrent_bidi_streams(2u8.into());
+    transport.max_concurrent_uni_streams(0u8.into());
+    transport.datagram_receive_buffer_size(None);
+    transport
+}
