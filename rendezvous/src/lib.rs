@@ -1,1 +1,54 @@
-//! Under construction.
+//! The rendezvous: the one public machine of a Punchline network. It registers clients, tells them where it sees them,
+//! and introduces those to each other who both want it. It reads nothing that they say.
+//!
+//! # The life of a registration
+//!
+//! A datagram arrives on the one UDP port. [`socket`] looks at its first bytes: STUN is answered on the spot
+//! ([`stun_service`]), junk is counted and dropped, QUIC goes to quinn. A first packet is judged by where it comes from
+//! ([`admission`]); the handshake is TLS 1.3 with a key on each side, so that when it is done the client *is* its
+//! [`PeerId`](common::identity::PeerId) and its address is proven. The client opens one stream ([`connection`]) and
+//! sends `Register`: the epoch of its start, what it knows of its NAT, and a capability for each contact. From then on
+//! it stands in the [`registry`] under its key, with the address that the server observes. A second registration of the
+//! same key takes the place of the first, which is told so; one of an older epoch is turned away. When the address
+//! changes, the client hears its new one; when twelve seconds pass without a word, it is forgotten. Nothing of this is
+//! ever written to a disk: after a restart the clients come back by themselves, at once, because the new process tells
+//! them by stateless resets that the old one is gone.
+//!
+//! # The life of an introduction
+//!
+//! Alice sends `Introduce`: Bob's key, the capability that only the two of them can derive, and her host candidates
+//! sealed to him. If Alice registered that capability and Bob registered it too, both receive an `Introduction` in the
+//! same batch, with the other's observed addresses and NAT profile, and a random id. What each of them still finds out
+//! is trickled through the server for a minute, and goes to the other party of that introduction only. If anything is
+//! missing (there is no Bob, he is not here, he does not know Alice, she asks too often), the answer is `Refused`: one
+//! path through the code, one sequence of bytes.
+//!
+//! # Pure and not
+//!
+//! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do [`registry`],
+//! [`introductions`], [`budgets`], [`admission`], [`limits`] and [`stun_service`]. [`hub`] puts one lock around them,
+//! [`connection`], [`socket`] and [`run`](mod@run) are the driver.
+//!
+//! # Limits
+//!
+//! This server introduces and does no more: it does not relay (relay frames are dropped as junk), keeps no mail for the
+//! absent, is not reachable through TCP 443 where UDP is blocked, and stands alone: there is no cluster. One client may
+//! have one device. It sees who asks for whom, when, and from which addresses; it does not log that.
+
+pub mod admission;
+pub mod budgets;
+pub mod config;
+pub mod connection;
+pub mod data_folder;
+pub mod hub;
+pub mod introductions;
+pub mod limits;
+pub mod listen;
+pub mod registry;
+pub mod run;
+pub mod server;
+pub mod socket;
+pub mod stun_service;
+
+pub use config::Config;
+pub use run::{Rendezvous, StartError, run};

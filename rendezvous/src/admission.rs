@@ -1,0 +1,162 @@
+//! Which handshakes are begun and which connections are kept, by where they come from.
+//!
+//! A source address is a claim until a packet has come back from it, so what an unproven source does is never held
+//! against its address: it is asked for a proof (a Retry, RFC 9000, section 8.1.2) once there is reason to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::limits::{HANDSHAKES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_OF_SOURCE, Limits, Source, SourceBuckets};
+
+/// What to do with the first packet of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Begin the handshake; call [`Admission::handshake_ended`] when it has ended in any way.
+    Accept,
+    /// Ask for a proof of the address.
+    Retry,
+    /// Say no.
+    Refuse,
+    /// Say nothing: the client repeats itself.
+    Ignore,
+}
+
+/// Counts handshakes and connections.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    handshakes: usize,
+    unproven: SourceBuckets,
+    proven: SourceBuckets,
+    connections: BTreeMap<Source, usize>,
+}
+
+impl Admission {
+    /// Nobody is here. `key` is random.
+    pub fn new(limits: Limits, key: u64) -> Self {
+        Admission {
+            limits,
+            handshakes: 0,
+            unproven: SourceBuckets::new(HANDSHAKES_OF_SOURCE, key),
+            proven: SourceBuckets::new(HANDSHAKES_OF_SOURCE, key.rotate_left(32)),
+            connections: BTreeMap::new(),
+        }
+    }
+
+    /// The first packet of a connection came from `ip`; `proven` if it carries the proof that a Retry asked for.
+    pub fn judge(&mut self, ip: IpAddr, proven: bool, now: Instant) -> Verdict {
+        let source = Source::of(ip);
+        if self.handshakes >= HANDSHAKES {
+            return Verdict::Ignore;
+        }
+        if proven {
+            if self.is_crowded(source) || !self.proven.take(source, now) {
+                return Verdict::Refuse;
+            }
+        } else if self.handshakes >= HANDSHAKES_BEFORE_RETRY
+            || self.is_crowded(source)
+            || !self.unproven.take(source, now)
+        {
+            return Verdict::Retry;
+        }
+        self.handshakes += 1;
+        Verdict::Accept
+    }
+
+    /// A handshake that was accepted has succeeded or failed.
+    pub fn handshake_ended(&mut self) {
+        self.handshakes = self.handshakes.saturating_sub(1);
+    }
+
+    /// A handshake succeeded, which proves the address. False if the source has all the connections that it may have;
+    /// else call [`Admission::closed`] with the same address when it is closed.
+    #[must_use]
+    pub fn connected(&mut self, ip: IpAddr) -> bool {
+        let source = Source::of(ip);
+        let crowded = self.is_crowded(source);
+        if !crowded {
+            *self.connections.entry(source).or_default() += 1;
+        }
+        !crowded
+    }
+
+    /// A connection is gone.
+    pub fn closed(&mut self, ip: IpAddr) {
+        let source = Source::of(ip);
+        if let Some(count) = self.connections.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.connections.remove(&source);
+            }
+        }
+    }
+
+    fn is_crowded(&self, source: Source) -> bool {
+        self.connections.get(&source).is_some_and(|count| *count >= source.connections(&self.limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn admission(connections_per_ipv4: usize) -> Admission {
+        Admission::new(Limits { connections_per_ipv4, ..Limits::default() }, 7)
+    }
+
+    #[test]
+    fn a_proof_is_asked_for_only_under_load() {
+        let now = Instant::now();
+        let mut admission = admission(10);
+        for n in 0..HANDSHAKES_BEFORE_RETRY {
+            assert_eq!(admission.judge(ALICE, false, now), Verdict::Accept, "handshake {n}");
+        }
+        assert_eq!(admission.judge(BOB, false, now), Verdict::Retry);
+        assert_eq!(admission.judge(BOB, true, now), Verdict::Accept);
+        admission.handshake_ended();
+        admission.handshake_ended();
+        assert_eq!(admission.judge(BOB, false, now), Verdict::Accept);
+    }
+
+    #[test]
+    fn beyond_all_measure_new_handshakes_are_not_even_answered() {
+        let now = Instant::now();
+        let mut admission = admission(10);
+        let accepted = (0..u32::MAX)
+            .map(|n| admission.judge(IpAddr::V4(n.into()), true, now))
+            .take_while(|verdict| *verdict == Verdict::Accept)
+            .count();
+        assert_eq!(accepted, HANDSHAKES);
+        assert_eq!(admission.judge(ALICE, true, now), Verdict::Ignore);
+    }
+
+    #[test]
+    fn one_source_has_only_so_many_connections_and_leaves_room_for_others() {
+        let now = Instant::now();
+        let mut admission = admission(2);
+        assert!(admission.connected(ALICE) && admission.connected(ALICE));
+        assert!(!admission.connected(ALICE));
+        assert_eq!(admission.judge(ALICE, false, now), Verdict::Retry, "perhaps it is not she");
+        assert_eq!(admission.judge(ALICE, true, now), Verdict::Refuse, "it is she");
+        assert_eq!(admission.judge(BOB, false, now), Verdict::Accept);
+        admission.closed(ALICE);
+        assert!(admission.connected(ALICE));
+    }
+
+    #[test]
+    fn who_forges_somebodys_address_cannot_lock_the_owner_out() {
+        let now = Instant::now();
+        let mut admission = admission(10);
+        for _ in 0..10 * HANDSHAKES_OF_SOURCE.burst {
+            if admission.judge(ALICE, false, now) == Verdict::Accept {
+                admission.handshake_ended();
+            }
+        }
+        assert_eq!(admission.judge(ALICE, false, now), Verdict::Retry);
+        assert_eq!(admission.judge(ALICE, true, now), Verdict::Accept);
+    }
+}

@@ -1,0 +1,171 @@
+//! Where the pure server meets the connections: one lock, one numbering, one bounded queue for each client.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use common::identity::PeerId;
+use common::introduction::{CloseCode, FromServer, StunEndpoints, ToServer};
+use quinn::{Connection, VarInt};
+use tokio::sync::mpsc;
+
+use crate::admission::{Admission, Verdict};
+use crate::limits::OUTGOING_QUEUE;
+use crate::server::{ConnectionId, Output, Server};
+
+/// What a connection is to write next.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// This.
+    Frame(FromServer),
+    /// Nothing any more, and then close.
+    Close(CloseCode),
+}
+
+#[derive(Debug)]
+struct Client {
+    connection: Connection,
+    queue: mpsc::Sender<Outgoing>,
+}
+
+#[derive(Debug)]
+struct State {
+    server: Server,
+    admission: Admission,
+    clients: BTreeMap<ConnectionId, Client>,
+    next: u64,
+}
+
+/// Shared by all connections.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+}
+
+/// Closes with a code and its name, which helps whoever reads a capture.
+pub fn close(connection: &Connection, code: CloseCode) {
+    connection.close(VarInt::from_u32(code.code()), format!("{code:?}").as_bytes());
+}
+
+impl Hub {
+    /// No connections yet.
+    pub fn new(server: Server, admission: Admission) -> Self {
+        Hub { state: Mutex::new(State { server, admission, clients: BTreeMap::new(), next: 0 }) }
+    }
+
+    /// What to do with a first packet.
+    pub fn judge(&self, ip: IpAddr, proven: bool) -> Verdict {
+        self.lock().admission.judge(ip, proven, Instant::now())
+    }
+
+    /// A handshake that was begun has ended.
+    pub fn handshake_ended(&self) {
+        self.lock().admission.handshake_ended();
+    }
+
+    /// May this source have one more connection? If so, [`Hub::departed`] must follow.
+    #[must_use]
+    pub fn arrived(&self, ip: IpAddr) -> bool {
+        self.lock().admission.connected(ip)
+    }
+
+    /// A connection of this source has ended.
+    pub fn departed(&self, ip: IpAddr) {
+        self.lock().admission.closed(ip);
+    }
+
+    /// A connection has opened its stream: its number, and what is to be written to it.
+    pub fn join(
+        &self,
+        connection: &Connection,
+        peer: PeerId,
+        stun: StunEndpoints,
+    ) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
+        let (queue, outgoing) = mpsc::channel(OUTGOING_QUEUE);
+        let mut state = self.lock();
+        let id = ConnectionId(state.next);
+        state.next += 1;
+        state.clients.insert(id, Client { connection: connection.clone(), queue });
+        state.server.handle_connected(id, peer, connection.remote_address(), stun, Instant::now());
+        state.pump();
+        (id, outgoing)
+    }
+
+    /// A frame has arrived.
+    pub fn message(&self, from: ConnectionId, message: ToServer) {
+        let mut state = self.lock();
+        state.server.handle_message(from, message, Instant::now());
+        state.pump();
+    }
+
+    /// Something has arrived that is no frame.
+    pub fn broken(&self, from: ConnectionId, why: &dyn fmt::Display) {
+        let mut state = self.lock();
+        state.server.handle_broken(from, why);
+        state.pump();
+    }
+
+    /// A connection that had joined is gone.
+    pub fn leave(&self, id: ConnectionId) {
+        let mut state = self.lock();
+        state.clients.remove(&id);
+        state.server.handle_closed(id);
+        state.pump();
+    }
+
+    /// Once a second: who has moved, and what has run out.
+    pub fn tick(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let State { server, clients, .. } = &mut *state;
+        for (id, client) in clients.iter() {
+            server.handle_moved(*id, client.connection.remote_address(), now);
+        }
+        server.handle_timeout(now);
+        state.pump();
+    }
+
+    /// Sends everybody away.
+    pub fn drain(&self) {
+        let mut state = self.lock();
+        state.server.handle_drain();
+        state.pump();
+    }
+
+    /// How many clients are registered.
+    pub fn registered(&self) -> usize {
+        self.lock().server.registered()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in another connection's turn is a bug, but no reason to send everybody away.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pump(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send(to, message) => {
+                    let Some(client) = self.clients.get(&to) else { continue };
+                    if client.queue.try_send(Outgoing::Frame(message)).is_err() {
+                        tracing::debug!(connection = to.0, "the client does not read; closing");
+                        close(&client.connection, CloseCode::Slow);
+                        self.clients.remove(&to);
+                        self.server.handle_closed(to);
+                    }
+                }
+                Output::Close(to, code) => {
+                    let Some(client) = self.clients.remove(&to) else { continue };
+                    tracing::debug!(connection = to.0, ?code, "closing");
+                    if client.queue.try_send(Outgoing::Close(code)).is_err() {
+                        close(&client.connection, code);
+                    }
+                }
+            }
+        }
+    }
+}

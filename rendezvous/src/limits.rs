@@ -1,0 +1,212 @@
+//! How much anybody may ask for. Each number stands here with its reason; the handful that an operator may want to
+//! change is [`Limits`], the `[limits]` table of the configuration file.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use common::introduction::MAX_CAPABILITIES;
+use serde::Deserialize;
+
+/// Frames of one connection. After a restart of the server a client with 1,024 contacts asks for all of them, is asked
+/// for by all of them, and trickles into each of these introductions: 3,072 frames at once are honest.
+pub const FRAMES: Rate = Rate { burst: 4096, interval: Duration::from_millis(15) };
+/// Introductions of one key: a request for every contact that a registration may hold, at once, and all of them again
+/// after two minutes, which is more often than a moving train changes its network.
+pub const INTRODUCTIONS: Rate = Rate { burst: MAX_CAPABILITIES as u32, interval: Duration::from_millis(125) };
+/// Introductions under one capability of one key, that is to one contact: each makes the other side send up to 50
+/// probes (the budget of a plain attempt), and a retry within five seconds competes with the attempt before it.
+pub const INTRODUCTIONS_TO_ONE: Rate = Rate { burst: 6, interval: Duration::from_secs(5) };
+/// How long an introduction can be trickled into: the longest attempt at punching takes 12 s, and port mapping
+/// protocols answer within 10 s or never (RFC 6886, section 3.1, gives up after 64 s; nobody waits for that).
+pub const INTRODUCTION_LIFETIME: Duration = Duration::from_secs(60);
+/// Boxes of candidates that one side may send into one introduction: one with its host candidates, and one for each
+/// port mapping protocol and each change of network after it.
+pub const TRICKLES: u8 = 8;
+/// Introductions of one key that are remembered for trickling: all that [`INTRODUCTIONS`] allows in their lifetime.
+/// Beyond it the oldest are forgotten, and cost their parties the trickling, not the introduction.
+pub const INTRODUCTIONS_OF_ONE_KEY: usize = 2048;
+/// Introductions that are remembered at all, about 120 bytes each.
+pub const INTRODUCTIONS_REMEMBERED: usize = 200_000;
+/// Keys whose use of introductions is remembered after they have gone, until they would be allowed everything again.
+pub const ABSENT_KEYS: usize = 50_000;
+/// How long a new IP address must last until it is believed. Until a path is validated (RFC 9000, section 8.2), whoever
+/// can send from a false source can show us a stranger's address. quinn gives up on a path after three probe timeouts,
+/// 3 s on a new path, and returns to the old one. A new port on the old address is believed at once.
+pub const NEW_ADDRESS_HOLDS: Duration = Duration::from_secs(4);
+
+/// Frames waiting for a client that does not read. 256 introductions are twice what a client with 100 contacts gets when
+/// the server comes back, and they are at most 128 KiB.
+pub const OUTGOING_QUEUE: usize = 256;
+/// From the first packet to the end of the handshake, and from there to the registration: ten round trips of a bad
+/// satellite link.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Handshakes under way that are still answered without a Retry. A signature and a key agreement take about 0.3 ms, so
+/// this many are done in 50 ms: more at once is a flood, or a restart, for which one more round trip is no loss.
+pub const HANDSHAKES_BEFORE_RETRY: usize = 150;
+/// Handshakes under way at all. Beyond it new ones are dropped: clients repeat their first packet by themselves.
+pub const HANDSHAKES: usize = 1000;
+/// Handshakes from one address or home: a thousand clients behind one carrier's NAT come back within ten seconds.
+pub const HANDSHAKES_OF_SOURCE: Rate = Rate { burst: 512, interval: Duration::from_millis(20) };
+/// STUN requests from one address or home: a discovery takes about ten, a client that predicts ports a few dozen.
+pub const STUN_OF_SOURCE: Rate = Rate { burst: 128, interval: Duration::from_millis(30) };
+
+/// What an operator may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Registered clients. Each costs about 30 KiB: 20,000 fit into a VPS of one gigabyte.
+    pub registrations: usize,
+    /// Connections from one IPv4 address: a carrier's NAT puts some hundred subscribers behind one.
+    pub connections_per_ipv4: usize,
+    /// Connections from one IPv6 /56, which is one home or one office (RFC 6177).
+    pub connections_per_ipv6_56: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { registrations: 20_000, connections_per_ipv4: 1024, connections_per_ipv6_56: 256 }
+    }
+}
+
+/// So many at once, and one more after each interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At once.
+    pub burst: u32,
+    /// One more after this.
+    pub interval: Duration,
+}
+
+/// What is left of a [`Rate`]: the generic cell rate algorithm (ITU-T I.371), a token bucket in one instant, the one at
+/// which the bucket will be full again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Bucket {
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes one, if there is one.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let full_at = self.full_at.map_or(now, |at| at.max(now)) + rate.interval;
+        let allowed = full_at <= now + rate.interval * rate.burst;
+        if allowed {
+            self.full_at = Some(full_at);
+        }
+        allowed
+    }
+
+    /// Is it as good as a new one?
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+}
+
+/// Whom a limit counts as one: an IPv4 address, or the /56 that an IPv6 home gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A single address.
+    V4([u8; 4]),
+    /// The first 56 bits.
+    V6([u8; 7]),
+}
+
+impl Source {
+    /// The source that this address belongs to.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Source::V4(ip.octets()),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, ..] = ip.octets();
+                Source::V6([a, b, c, d, e, f, g])
+            }
+        }
+    }
+
+    /// How many connections it may have.
+    pub fn connections(&self, limits: &Limits) -> usize {
+        match self {
+            Source::V4(_) => limits.connections_per_ipv4,
+            Source::V6(_) => limits.connections_per_ipv6_56,
+        }
+    }
+}
+
+/// Buckets for all the sources of the Internet in a constant amount of memory: a source has the bucket that a keyed hash
+/// gives it. A flood with false sources empties buckets that honest ones share; it cannot make the table grow.
+#[derive(Debug)]
+pub struct SourceBuckets {
+    rate: Rate,
+    key: u64,
+    buckets: Vec<Bucket>,
+}
+
+/// 8,192 buckets, 128 KiB.
+const BUCKETS: usize = 8192;
+
+impl SourceBuckets {
+    /// A full table; `key` makes it unpredictable who shares a bucket with whom.
+    pub fn new(rate: Rate, key: u64) -> Self {
+        SourceBuckets { rate, key, buckets: vec![Bucket::default(); BUCKETS] }
+    }
+
+    /// Takes one for this source, if there is one.
+    pub fn take(&mut self, source: Source, now: Instant) -> bool {
+        let slot = self.slot(source);
+        self.buckets[slot].take(self.rate, now)
+    }
+
+    fn slot(&self, source: Source) -> usize {
+        let bytes = match source {
+            Source::V4([a, b, c, d]) => [4, a, b, c, d, 0, 0, 0],
+            Source::V6([a, b, c, d, e, f, g]) => [6, a, b, c, d, e, f, g],
+        };
+        // The finaliser of SplitMix64, twice with the key in between: whoever does not know the key cannot aim.
+        (mix(mix(u64::from_le_bytes(bytes) ^ self.key).wrapping_add(self.key)) % BUCKETS as u64) as usize
+    }
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { burst: 3, interval: Duration::from_secs(1) };
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_one_an_interval() {
+        let mut now = Instant::now();
+        let mut bucket = Bucket::default();
+        assert_eq!([(); 5].map(|()| bucket.take(RATE, now)), [true, true, true, false, false]);
+        now += Duration::from_millis(999);
+        assert!(!bucket.take(RATE, now));
+        now += Duration::from_millis(1);
+        assert!(bucket.take(RATE, now));
+        assert!(!bucket.take(RATE, now));
+        now += Duration::from_secs(3);
+        assert!(bucket.is_full(now));
+        assert_eq!([(); 4].map(|()| bucket.take(RATE, now)), [true, true, true, false]);
+    }
+
+    #[test]
+    fn a_home_counts_as_one_source_and_a_mapped_address_as_what_it_is() {
+        let of = |text: &str| Source::of(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:0:1200::1"), of("2001:db8:0:12ff:ffff::9"));
+        assert_ne!(of("2001:db8:0:1200::1"), of("2001:db8:0:1300::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_flood_of_false_sources_meets_a_table_of_constant_size() {
+        let now = Instant::now();
+        let mut table = SourceBuckets::new(RATE, 42);
+        let passed = (0..200_000u32).filter(|n| table.take(Source::V4(n.to_be_bytes()), now)).count();
+        assert!(passed <= BUCKETS * 3, "{passed} passed");
+        assert_eq!(table.buckets.len(), BUCKETS);
+    }
+}

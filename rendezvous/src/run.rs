@@ -1,0 +1,285 @@
+//! The sockets: opens them, puts quinn on them, accepts, and sends everybody away at the end.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::identity::Identity;
+use common::introduction::{CloseCode, StunEndpoints};
+use common::link::{Link, Rendezvous as Place};
+use common::tls::{ALPN_RENDEZVOUS, Certificate, TlsError, server_config};
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::admission::{Admission, Verdict};
+use crate::config::Config;
+use crate::connection::serve;
+use crate::data_folder::{DataError, DataFolder};
+use crate::hub::Hub;
+use crate::limits::HANDSHAKES;
+use crate::listen::{self, Family, ListenError};
+use crate::server::Server;
+use crate::socket::{Counters, StunSockets};
+use crate::stun_service::StunService;
+
+/// Silence after which a connection is given up. Clients speak every four seconds, so two keepalives may be lost, and a
+/// peer who has gone is not offered to others for longer than this.
+const IDLE: Duration = Duration::from_secs(12);
+/// How long a server that was told to stop takes at most.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The sockets.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS, for QUIC.
+    #[error("TLS lacks the cipher suite that QUIC starts with: {0}")]
+    CipherSuite(#[from] NoInitialCipherSuite),
+    /// No random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The runtime.
+    #[error("starting to listen: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A server whose sockets are open. It answers once [`Rendezvous::run`] runs.
+#[derive(Debug)]
+pub struct Rendezvous {
+    link: Link,
+    listeners: Vec<Listener>,
+    stun: Vec<Arc<StunSockets>>,
+    hub: Arc<Hub>,
+    counters: Arc<Counters>,
+    /// Locked for as long as the server is there.
+    _data: DataFolder,
+}
+
+#[derive(Debug)]
+struct Listener {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    stun: StunEndpoints,
+}
+
+/// Opens a server and runs it until `shutdown` is done. To learn its link first, use [`Rendezvous::open`].
+pub async fn run(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    Rendezvous::open(config)?.run(shutdown).await;
+    Ok(())
+}
+
+impl Rendezvous {
+    /// Opens the data folder and the sockets. Must be called within a tokio runtime.
+    pub fn open(config: &Config) -> Result<Self, StartError> {
+        let data = DataFolder::open(&config.data)?;
+        let identity = data.identity()?;
+        let families = listen::open(&config.listen, config.ipv6_optional)?;
+        let link = Link::Join(join_place(config, &identity, &families));
+        let quic = quic_config(&identity)?;
+        // Drawn from the system for each introduction: a few thousand a second cost nothing. If the system fails after
+        // it had worked, ids merely repeat, which the server notices.
+        let draw = Box::new(|| getrandom::u64().unwrap_or(0));
+        let hub =
+            Arc::new(Hub::new(Server::new(&config.limits, draw), Admission::new(config.limits, getrandom::u64()?)));
+        let counters = Arc::new(Counters::default());
+        let (mut listeners, mut stun) = (Vec::new(), Vec::new());
+        for Family { layout, sockets } in families {
+            let wrap = |(place, socket)| Ok((place, TokioRuntime.wrap_udp_socket(socket)?));
+            let sockets = sockets.into_iter().map(wrap).collect::<io::Result<Vec<_>>>()?;
+            let service = StunService::new(layout, getrandom::u64()?);
+            let family = StunSockets::new(service, sockets, counters.clone());
+            for socket in family.primaries() {
+                let address = quinn::AsyncUdpSocket::local_addr(&socket)?;
+                let other = if address.ip() == layout.ip { layout.second_ip } else { Some(layout.ip) };
+                let endpoints = StunEndpoints {
+                    alternate_port: layout.second_port,
+                    alternate: other.map(|ip| SocketAddr::new(ip, layout.port)),
+                };
+                let (endpoint_config, server) = (endpoint_config(&identity), Some(quic.clone()));
+                let endpoint = Endpoint::new_with_abstract_socket(
+                    endpoint_config,
+                    server,
+                    Arc::new(socket),
+                    Arc::new(TokioRuntime),
+                )?;
+                listeners.push(Listener { endpoint, address, stun: endpoints });
+            }
+            stun.push(family);
+        }
+        Ok(Rendezvous { link, listeners, stun, hub, counters, _data: data })
+    }
+
+    /// What people put into their clients to join.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Where QUIC and STUN are answered.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address)
+    }
+
+    /// Serves until `shutdown` is done; then tells everybody and takes leave, for a second at most.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        // Whoever serves a connection holds a sender; when the last is dropped, all have gone.
+        let (busy, mut idle) = mpsc::channel::<()>(1);
+        let mut tasks = tokio::task::JoinSet::new();
+        for listener in &self.listeners {
+            tasks.spawn(accept(listener.endpoint.clone(), listener.stun, self.hub.clone(), busy.clone()));
+        }
+        for stun in &self.stun {
+            tasks.spawn(stun.clone().serve_alternate_ports());
+        }
+        tasks.spawn(tick(self.hub.clone(), self.counters.clone()));
+        drop(busy);
+        shutdown.await;
+
+        let deadline = Instant::now() + DRAIN;
+        tracing::info!(registered = self.hub.registered(), "stopping");
+        tasks.shutdown().await;
+        self.hub.drain();
+        let _ = timeout_at(deadline, idle.recv()).await;
+        for listener in &self.listeners {
+            let code = CloseCode::Draining;
+            listener.endpoint.close(VarInt::from_u32(code.code()), format!("{code:?}").as_bytes());
+        }
+        for listener in &self.listeners {
+            let _ = timeout_at(deadline, listener.endpoint.wait_idle()).await;
+        }
+    }
+}
+
+async fn accept(endpoint: Endpoint, stun: StunEndpoints, hub: Arc<Hub>, busy: mpsc::Sender<()>) {
+    while let Some(incoming) = endpoint.accept().await {
+        let verdict = hub.judge(incoming.remote_address().ip(), incoming.remote_address_validated());
+        match verdict {
+            Verdict::Accept => match incoming.accept() {
+                Ok(connecting) => {
+                    let (hub, busy) = (hub.clone(), busy.clone());
+                    tokio::spawn(async move {
+                        serve(hub, connecting, stun).await;
+                        drop(busy);
+                    });
+                }
+                Err(error) => {
+                    hub.handshake_ended();
+                    tracing::debug!(%error, "a first packet that is none");
+                }
+            },
+            Verdict::Retry => {
+                if let Err(refused) = incoming.retry() {
+                    refused.into_incoming().refuse();
+                }
+            }
+            Verdict::Refuse => incoming.refuse(),
+            Verdict::Ignore => incoming.ignore(),
+        }
+    }
+}
+
+async fn tick(hub: Arc<Hub>, counters: Arc<Counters>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for n in 0u64.. {
+        second.tick().await;
+        hub.tick();
+        if n % 60 == 0 {
+            let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            tracing::debug!(
+                registered = hub.registered(),
+                stun_answered = of(&counters.stun_answered),
+                stun_dropped = of(&counters.stun_dropped),
+                junk = of(&counters.junk),
+                "so far"
+            );
+        }
+    }
+}
+
+/// Where the link leads: what `--host` says, or the first address that is listened on, or, if that is the wildcard, the
+/// address with which this machine goes out.
+fn join_place(config: &Config, identity: &Identity, families: &[Family]) -> Place {
+    let key = identity.peer_id();
+    let layout = families.first().map(|family| family.layout);
+    let port = layout.map_or(common::link::DEFAULT_PORT, |layout| layout.port);
+    if let Some(host) = &config.host {
+        return Place { host: host.name.clone(), port: host.port.unwrap_or(port), key };
+    }
+    let listening = layout.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |layout| layout.ip);
+    let host = if listening.is_unspecified() {
+        tracing::info!(
+            "the link names this machine's own address; if clients reach it by another or by a name, set --host"
+        );
+        listen::outgoing_ip(listening.is_ipv6()).unwrap_or_else(|| {
+            tracing::warn!("this machine has no route to anywhere, so the link leads to itself alone; set --host");
+            Ipv4Addr::LOCALHOST.into()
+        })
+    } else {
+        listening
+    };
+    Place { host: host.to_string(), port, key }
+}
+
+/// A secret of this server for one purpose. The same after a restart.
+fn derive(identity: &Identity, purpose: &str) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, identity.seed()), purpose.as_bytes());
+    let mut secret = [0; 32];
+    secret.copy_from_slice(tag.as_ref());
+    secret
+}
+
+/// After a restart clients go on sending to connections that are gone. They are told so at once by a stateless reset
+/// (RFC 9000, section 10.3), for which the key and the check in the connection ids must be those of before.
+fn endpoint_config(identity: &Identity) -> EndpointConfig {
+    let reset_key = derive(identity, "punchline rendezvous stateless reset v1");
+    let [a, b, c, d, e, f, g, h, ..] = derive(identity, "punchline rendezvous connection ids v1");
+    let id_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset_key)));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    // Only ids that this server gave out get this far, so quinn's 50 a second would merely delay a thousand clients.
+    config.min_reset_interval(Duration::from_millis(1));
+    // The QUIC bit tells QUIC from STUN (RFC 9443).
+    config.grease_quic_bit(false);
+    config
+}
+
+fn quic_config(identity: &Identity) -> Result<ServerConfig, StartError> {
+    let certificate = Certificate::new(identity)?;
+    let (mut tls, _) = server_config(&certificate, None, ALPN_RENDEZVOUS)?;
+    tls.max_early_data_size = 0;
+    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    let mut transport = TransportConfig::default();
+    transport
+        // One for frames, one for what later versions need.
+        .max_concurrent_bidi_streams(VarInt::from_u32(2))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        // A frame has at most 24 KiB, and is taken from the stream as it arrives.
+        .stream_receive_window(VarInt::from_u32(16 * 1024))
+        .receive_window(VarInt::from_u32(32 * 1024))
+        .send_window(32 * 1024)
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0)
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))))
+        // Frames are small; probing each path for a larger MTU costs more than it gives.
+        .mtu_discovery_config(None)
+        .allow_spin(false);
+    config.transport_config(Arc::new(transport));
+    // First packets wait only for the accept loop; a client's Initial flight is two datagrams at most.
+    config.max_incoming(HANDSHAKES).incoming_buffer_size(8 * 1024).incoming_buffer_size_total(4 << 20);
+    Ok(config)
+}

@@ -1,0 +1,314 @@
+//! The decisions of a rendezvous, without sockets, clock or randomness of its own.
+//!
+//! The driver hands in what happened (`handle_…`, with the time) and takes out what follows ([`Server::poll_output`])
+//! until nothing is left. What one input causes comes out in one batch: both sides of an introduction are told at the
+//! same instant.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use common::candidate::canonical;
+use common::identity::PeerId;
+use common::introduction::{
+    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, MAX_SEALED, Register, Registered, Role,
+    StunEndpoints, ToServer, Trickle,
+};
+
+use crate::budgets::{Budgets, Spent};
+use crate::introductions::Introductions;
+use crate::limits::{Bucket, FRAMES, Limits, NEW_ADDRESS_HOLDS, PATIENCE};
+use crate::registry::{Placed, Registration, Registry, TooMuch};
+
+/// A connection, in the numbering of the driver. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What the server wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Send(ConnectionId, FromServer),
+    /// Close, after what was sent before has arrived. The server knows nothing of this connection any more.
+    Close(ConnectionId, CloseCode),
+}
+
+/// Draws 64 random bits for the names of introductions.
+pub type Draw = Box<dyn FnMut() -> u64 + Send>;
+
+#[derive(Debug)]
+struct Connection {
+    peer: PeerId,
+    since: Instant,
+    observed: SocketAddr,
+    /// A new address that has not held for long enough.
+    moving: Option<(SocketAddr, Instant)>,
+    stun: StunEndpoints,
+    frames: Bucket,
+    registered: bool,
+}
+
+/// Why a connection is closed from this side.
+#[derive(Debug)]
+enum Fault {
+    Protocol(String),
+    RateLimited(&'static str),
+    Full,
+    Replaced,
+}
+
+impl From<TooMuch> for Fault {
+    fn from(error: TooMuch) -> Self {
+        Fault::Protocol(error.to_string())
+    }
+}
+
+/// The state of a rendezvous.
+pub struct Server {
+    connections: BTreeMap<ConnectionId, Connection>,
+    registry: Registry,
+    introductions: Introductions,
+    budgets: Budgets,
+    outputs: VecDeque<Output>,
+    draw: Draw,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("registered", &self.registry.len()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Nobody is here yet.
+    pub fn new(limits: &Limits, draw: Draw) -> Self {
+        Server {
+            connections: BTreeMap::new(),
+            registry: Registry::new(limits.registrations),
+            introductions: Introductions::default(),
+            budgets: Budgets::default(),
+            outputs: VecDeque::new(),
+            draw,
+        }
+    }
+
+    /// Somebody who holds the key of `peer` has connected from `observed`, at an address whose STUN endpoints are these.
+    pub fn handle_connected(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        observed: SocketAddr,
+        stun: StunEndpoints,
+        now: Instant,
+    ) {
+        let observed = canonical(observed);
+        let frames = Bucket::default();
+        let state = Connection { peer, since: now, observed, moving: None, stun, frames, registered: false };
+        self.connections.insert(connection, state);
+    }
+
+    /// A whole frame arrived.
+    pub fn handle_message(&mut self, connection: ConnectionId, message: ToServer, now: Instant) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        let done = if !state.frames.take(FRAMES, now) {
+            Err(Fault::RateLimited("too many frames"))
+        } else {
+            let (peer, registered) = (state.peer, state.registered);
+            match message {
+                ToServer::Register(register) if !registered => self.register(connection, peer, register),
+                ToServer::Register(_) => Err(Fault::Protocol("already registered; send an Update".into())),
+                _ if !registered => Err(Fault::Protocol("the first frame must be a Register".into())),
+                ToServer::Update(register) => self.registry.update(&peer, register).map_err(Fault::from),
+                ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
+                ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
+            }
+        };
+        if let Err(fault) = done {
+            self.fail(connection, fault);
+        }
+    }
+
+    /// What arrived is no frame of this protocol.
+    pub fn handle_broken(&mut self, connection: ConnectionId, why: &dyn fmt::Display) {
+        if self.connections.contains_key(&connection) {
+            self.fail(connection, Fault::Protocol(why.to_string()));
+        }
+    }
+
+    /// Where the connection comes from at this moment. A new port is believed at once, a new IP address when it has
+    /// held for [`NEW_ADDRESS_HOLDS`]: say it again every second. A client that knows that it moved does not wait for
+    /// this, it makes a new connection.
+    pub fn handle_moved(&mut self, connection: ConnectionId, observed: SocketAddr, now: Instant) {
+        let observed = canonical(observed);
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        if observed == state.observed {
+            state.moving = None;
+            return;
+        }
+        if observed.ip() != state.observed.ip() {
+            match state.moving {
+                Some((to, since)) if to.ip() == observed.ip() => {
+                    if now < since + NEW_ADDRESS_HOLDS {
+                        return;
+                    }
+                }
+                _ => {
+                    state.moving = Some((observed, now));
+                    return;
+                }
+            }
+        }
+        state.moving = None;
+        state.observed = observed;
+        if state.registered {
+            let registered = Registered { observed, stun: state.stun };
+            let peer = state.peer;
+            self.registry.moved(&peer, observed);
+            self.send(connection, FromServer::Registered(registered));
+        }
+    }
+
+    /// The connection is gone.
+    pub fn handle_closed(&mut self, connection: ConnectionId) {
+        if let Some(state) = self.connections.remove(&connection) {
+            self.registry.remove(&state.peer, connection);
+        }
+    }
+
+    /// Time has passed. Call it every second or so.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.introductions.expire(now);
+        let Server { budgets, registry, .. } = self;
+        budgets.expire(now, |peer| registry.get(peer).is_some());
+        let silent = |state: &Connection| !state.registered && now >= state.since + PATIENCE;
+        let silent: Vec<_> = self.connections.iter().filter(|(_, state)| silent(state)).map(|(id, _)| *id).collect();
+        for connection in silent {
+            self.close(connection, CloseCode::Silent);
+        }
+    }
+
+    /// The server is about to stop: everybody is told and sent away.
+    pub fn handle_drain(&mut self) {
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.send(connection, FromServer::Draining);
+            self.close(connection, CloseCode::Draining);
+        }
+    }
+
+    /// What to do next, in this order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// How many clients are registered.
+    pub fn registered(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// How many introductions are remembered.
+    pub fn introductions(&self) -> usize {
+        self.introductions.len()
+    }
+
+    fn register(&mut self, connection: ConnectionId, peer: PeerId, register: Register) -> Result<(), Fault> {
+        let Some(state) = self.connections.get_mut(&connection) else { return Ok(()) };
+        let (observed, stun) = (state.observed, state.stun);
+        match self.registry.place(peer, connection, observed, register)? {
+            Placed::New => {}
+            Placed::Instead(older) => self.fail(older, Fault::Replaced),
+            Placed::Outdated => return Err(Fault::Replaced),
+            Placed::Full => return Err(Fault::Full),
+        }
+        if let Some(state) = self.connections.get_mut(&connection) {
+            state.registered = true;
+        }
+        self.send(connection, FromServer::Registered(Registered { observed, stun }));
+        Ok(())
+    }
+
+    fn introduce(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        introduce: Introduce,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        let Introduce { request, peer: wanted, capability, sealed } = introduce;
+        if sealed.len() > MAX_SEALED {
+            return Err(Fault::Protocol(format!("a sealed box has at most {MAX_SEALED} bytes")));
+        }
+        let within = match self.budgets.spend(peer, capability, now) {
+            Spent::Within => true,
+            Spent::TooOftenToOne => false,
+            Spent::TooOften => return Err(Fault::RateLimited("too many introductions")),
+        };
+        // One path and one answer for the unknown, the absent, the unwilling and those asked for too often.
+        let pair = within
+            .then(|| {
+                let consents = |r: &&Registration| r.accepts(&capability);
+                let requester = self.registry.get(&peer).filter(consents)?;
+                let responder = self.registry.get(&wanted).filter(consents)?;
+                (wanted != peer).then_some((requester, responder))
+            })
+            .flatten();
+        let Some((requester, responder)) = pair else {
+            self.send(connection, FromServer::Refused { request });
+            return Ok(());
+        };
+        let about = |registration: &Registration| (registration.addresses(), registration.profile);
+        let (to_requester, to_responder) = (about(responder), about(requester));
+        let responder = responder.connection;
+        let mut id = IntroductionId((self.draw)());
+        while !self.introductions.add(id, peer, wanted, now) {
+            id = IntroductionId(id.0.wrapping_add(1));
+        }
+        let tell = |to, peer, role, (addresses, profile), sealed| {
+            Output::Send(to, FromServer::Introduction(Introduction { id, peer, role, addresses, profile, sealed }))
+        };
+        self.outputs.push_back(tell(connection, wanted, Role::Requester { request }, to_requester, Vec::new()));
+        self.outputs.push_back(tell(responder, peer, Role::Responder, to_responder, sealed));
+        Ok(())
+    }
+
+    fn trickle(&mut self, peer: PeerId, trickle: Trickle, now: Instant) -> Result<(), Fault> {
+        if trickle.sealed.len() > MAX_SEALED {
+            return Err(Fault::Protocol(format!("a sealed box has at most {MAX_SEALED} bytes")));
+        }
+        // An introduction that has expired is no fault of the client's, and one that never was must look the same.
+        let to = self.introductions.trickle(trickle.introduction, peer, now);
+        if let Some(to) = to.and_then(|to| self.registry.get(&to)).map(|registration| registration.connection) {
+            self.send(to, FromServer::Trickle(trickle));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, to: ConnectionId, message: FromServer) {
+        self.outputs.push_back(Output::Send(to, message));
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: CloseCode) {
+        self.handle_closed(connection);
+        self.outputs.push_back(Output::Close(connection, code));
+    }
+
+    fn fail(&mut self, connection: ConnectionId, fault: Fault) {
+        let (message, close) = match fault {
+            Fault::Protocol(message) => (FromServer::Error { code: ErrorCode::Protocol, message }, CloseCode::Protocol),
+            Fault::RateLimited(what) => {
+                let message = format!("{what}; come back later");
+                (FromServer::Error { code: ErrorCode::RateLimited, message }, CloseCode::RateLimited)
+            }
+            Fault::Full => {
+                let message = "this rendezvous has no room; come back later".to_owned();
+                (FromServer::Error { code: ErrorCode::Full, message }, CloseCode::Full)
+            }
+            Fault::Replaced => (FromServer::Replaced, CloseCode::Replaced),
+        };
+        self.send(connection, message);
+        self.close(connection, close);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The server in virtual time.

@@ -1,0 +1,179 @@
+//! One UDP port for QUIC and STUN: a socket that answers STUN by itself and hands only QUIC to quinn.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use common::datagram::{Kind, sift};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+
+use crate::stun_service::{Place, StunService};
+
+/// What became of datagrams that are not QUIC.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// STUN requests that were answered.
+    pub stun_answered: AtomicU64,
+    /// STUN that was not: no request, over the limit, or the network was full.
+    pub stun_dropped: AtomicU64,
+    /// Neither QUIC nor STUN.
+    pub junk: AtomicU64,
+}
+
+/// The up to four sockets of one address family and what answers STUN on them.
+pub struct StunSockets {
+    service: Mutex<StunService>,
+    sockets: Vec<(Place, Arc<dyn AsyncUdpSocket>)>,
+    counters: Arc<Counters>,
+}
+
+impl fmt::Debug for StunSockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StunSockets").field("sockets", &self.sockets).finish_non_exhaustive()
+    }
+}
+
+impl StunSockets {
+    /// `service` answers from and through these sockets.
+    pub fn new(
+        service: StunService,
+        sockets: Vec<(Place, Arc<dyn AsyncUdpSocket>)>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(StunSockets { service: Mutex::new(service), sockets, counters })
+    }
+
+    /// The sockets that quinn gets, each with its place.
+    pub fn primaries(self: &Arc<Self>) -> impl Iterator<Item = DemuxSocket> {
+        let own = |second_port| self.sockets.iter().filter(move |(place, _)| place.second_port == second_port);
+        own(false).map(|(place, socket)| DemuxSocket { place: *place, inner: socket.clone(), stun: self.clone() })
+    }
+
+    /// Answers what arrives at the alternate ports, for ever.
+    pub async fn serve_alternate_ports(self: Arc<Self>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (place, socket) in self.sockets.iter().filter(|(place, _)| place.second_port) {
+            tasks.spawn(self.clone().serve_alternate_port(*place, socket.clone()));
+        }
+        tasks.join_all().await;
+    }
+
+    async fn serve_alternate_port(self: Arc<Self>, place: Place, socket: Arc<dyn AsyncUdpSocket>) {
+        // The kernel may put up to 64 KiB of datagrams behind each other.
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let mut metas = [RecvMeta::default()];
+            let received =
+                std::future::poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut metas));
+            match received.await {
+                Ok(0) => {}
+                Ok(_) => {
+                    let [meta] = metas;
+                    self.sift(place, &meta, &mut buffer[..meta.len]);
+                }
+                // An ICMP error that some earlier answer caused. Anything else is as little our fault; but let others run.
+                Err(error) => {
+                    tracing::trace!(%error, "receiving on the alternate port");
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Answers the STUN in a buffer, drops the junk, and returns how much is left of it.
+    fn sift(&self, place: Place, meta: &RecvMeta, buffer: &mut [u8]) -> usize {
+        sift(buffer, meta.stride, |kind, datagram| match kind {
+            Kind::Stun if self.answer(place, meta.dst_ip, meta.addr, datagram) => count(&self.counters.stun_answered),
+            Kind::Stun => count(&self.counters.stun_dropped),
+            Kind::Quic | Kind::Relay | Kind::Junk => count(&self.counters.junk),
+        })
+    }
+
+    fn answer(&self, place: Place, local_ip: Option<IpAddr>, source: SocketAddr, datagram: &[u8]) -> bool {
+        let answer = {
+            let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+            service.handle_datagram(place, local_ip, source, datagram, Instant::now())
+        };
+        let Some(answer) = answer else { return false };
+        let Some((_, socket)) = self.sockets.iter().find(|(place, _)| *place == answer.from) else { return false };
+        let transmit = Transmit {
+            destination: answer.to,
+            ecn: None,
+            contents: &answer.bytes,
+            segment_size: None,
+            src_ip: answer.source_ip,
+        };
+        // STUN clients repeat their requests; nothing waits for a full socket buffer.
+        socket.try_send(&transmit).is_ok()
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A primary port as quinn sees it.
+#[derive(Debug)]
+pub struct DemuxSocket {
+    place: Place,
+    inner: Arc<dyn AsyncUdpSocket>,
+    stun: Arc<StunSockets>,
+}
+
+impl AsyncUdpSocket for DemuxSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.inner.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let received = ready!(self.inner.poll_recv(cx, bufs, metas))?;
+            let mut kept = 0;
+            for at in 0..received {
+                let meta = &mut metas[at];
+                let length = meta.len;
+                meta.len = self.stun.sift(self.place, meta, &mut bufs[at][..length]);
+                if meta.len > 0 {
+                    // quinn pairs buffers with metas by their order.
+                    bufs.swap(kept, at);
+                    metas.swap(kept, at);
+                    kept += 1;
+                }
+            }
+            if kept > 0 {
+                return Poll::Ready(Ok(kept));
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}

@@ -1,0 +1,255 @@
+//! A client of a few lines, and a server to talk to, all on loopback.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::identity::{Identity, PeerId};
+use common::introduction::{FromServer, Introduce, Introduction, MAX_CONTROL_FRAME, Register, Registered, ToServer};
+use common::link::{Link, Rendezvous as Place};
+use common::nat::NatProfile;
+use common::pairing::{Capability, Pairing};
+use common::tls::{ALPN_RENDEZVOUS, Certificate, SERVER_NAME, client_config};
+use common::wire::{self, FrameReader};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use rendezvous::{Config, Rendezvous};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Longer than anything on loopback takes, short enough for a failing test.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Waits for something that must happen soon.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, what).await.expect("it happens soon")
+}
+
+/// A server in this process.
+pub struct Server {
+    pub place: Place,
+    pub addresses: Vec<SocketAddr>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::new((Ipv4Addr::LOCALHOST, 0).into(), folder.path());
+        change(&mut config);
+        let server = Rendezvous::open(&config).expect("a server");
+        let Link::Join(place) = server.link().clone() else { panic!("a join link") };
+        let addresses = server.addresses().collect();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        Server { place, addresses, stop, running, _folder: folder }
+    }
+
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        soon(self.running).await.expect("no panic");
+    }
+}
+
+/// Somebody with a key.
+pub struct Person {
+    pub identity: Identity,
+    pub epoch: u64,
+    pub contacts: Vec<PeerId>,
+    /// How much the server may send before we read.
+    pub window: u32,
+}
+
+impl Person {
+    pub fn new(seed: u8) -> Self {
+        Person { identity: Identity::from_seed(&[seed; 32]), epoch: 1, contacts: Vec::new(), window: 64 * 1024 }
+    }
+
+    pub fn knows(mut self, other: &Person) -> Self {
+        self.contacts.push(other.id());
+        self
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.identity.peer_id()
+    }
+
+    pub fn capability(&self, with: PeerId, place: &Place) -> Capability {
+        Pairing::new(&self.identity, with).expect("a secret").capability(place.key)
+    }
+
+    pub fn register(&self, place: &Place) -> Register {
+        Register {
+            epoch: self.epoch,
+            capabilities: self.contacts.iter().map(|peer| self.capability(*peer, place)).collect(),
+            reflexive: Vec::new(),
+            profile: NatProfile::default(),
+        }
+    }
+
+    pub fn introduce(&self, request: u32, peer: PeerId, place: &Place) -> ToServer {
+        let capability = self.capability(peer, place);
+        ToServer::Introduce(Introduce { request, peer, capability, sealed: vec![7; 40] })
+    }
+
+    pub async fn connect(&self, place: &Place) -> Client {
+        soon(self.try_connect(place)).await.expect("connected")
+    }
+
+    pub async fn try_connect(&self, place: &Place) -> Result<Client, ConnectionError> {
+        let ip: IpAddr = place.host.parse().expect("an address");
+        let local = if ip.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1]) };
+        let endpoint = Endpoint::client((local, 0).into()).expect("a socket");
+        let certificate = Certificate::new(&self.identity).expect("a certificate");
+        let (tls, _) = client_config(&certificate, place.key, ALPN_RENDEZVOUS).expect("a configuration");
+        let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a cipher suite")));
+        let mut transport = TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(self.window));
+        transport.keep_alive_interval(Some(Duration::from_millis(200)));
+        config.transport_config(Arc::new(transport));
+        let connecting = endpoint.connect_with(config, (ip, place.port).into(), SERVER_NAME).expect("an address");
+        let connection = connecting.await?;
+        let (send, recv) = connection.open_bi().await?;
+        Ok(Client { endpoint, connection, send, recv, frames: FrameReader::new(MAX_CONTROL_FRAME), raw: Vec::new() })
+    }
+
+    pub async fn register_at(&self, place: &Place) -> (Client, Registered) {
+        let mut client = self.connect(place).await;
+        client.send(&ToServer::Register(self.register(place))).await;
+        match client.next().await {
+            FromServer::Registered(registered) => (client, registered),
+            other => panic!("registered, not {other:?}"),
+        }
+    }
+}
+
+/// A connection to a server.
+pub struct Client {
+    pub endpoint: Endpoint,
+    pub connection: Connection,
+    pub send: SendStream,
+    pub recv: RecvStream,
+    frames: FrameReader,
+    /// All bytes received so far.
+    pub raw: Vec<u8>,
+}
+
+impl Client {
+    pub fn address(&self) -> SocketAddr {
+        self.endpoint.local_addr().expect("bound")
+    }
+
+    pub async fn send(&mut self, message: &ToServer) {
+        self.send_bytes(&wire::encode(message, MAX_CONTROL_FRAME).expect("short")).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        soon(self.send.write_all(bytes)).await.expect("written");
+    }
+
+    pub async fn next(&mut self) -> FromServer {
+        soon(self.next_or_end()).await.expect("one more frame")
+    }
+
+    pub async fn next_introduction(&mut self) -> Introduction {
+        match self.next().await {
+            FromServer::Introduction(introduction) => introduction,
+            other => panic!("an introduction, not {other:?}"),
+        }
+    }
+
+    async fn next_or_end(&mut self) -> Option<FromServer> {
+        loop {
+            if let Some(message) = self.frames.poll().expect("frames") {
+                return Some(message);
+            }
+            let chunk = self.recv.read_chunk(64 * 1024, true).await.ok()??;
+            self.raw.extend_from_slice(&chunk.bytes);
+            self.frames.push(&chunk.bytes);
+        }
+    }
+
+    /// What the server closed this connection with.
+    pub async fn closed(&self) -> u64 {
+        close_code(&self.connection).await
+    }
+
+    pub async fn leave(self) {
+        self.connection.close(VarInt::from_u32(0), b"");
+        soon(self.endpoint.wait_idle()).await;
+    }
+}
+
+/// What the server closed a connection with.
+pub async fn close_code(connection: &Connection) -> u64 {
+    match soon(connection.closed()).await {
+        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => panic!("closed by the server, not {other}"),
+    }
+}
+
+/// The real program.
+pub struct Process {
+    child: Child,
+    pub join: String,
+}
+
+pub fn command(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rendezvous"));
+    command.env_clear().args(["run", "--data"]).arg(data).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Process {
+    /// Starts it on a free port and waits for its link.
+    pub fn start(data: &Path, args: &[&str]) -> Self {
+        let mut child = command(data).args(args).spawn().expect("started");
+        let mut join = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut join).expect("a line");
+        Process { child, join }
+    }
+
+    pub fn place(&self) -> Place {
+        let link = self.join.strip_prefix("join ").expect("`join LINK`").parse().expect("a link");
+        let Link::Join(place) = link else { panic!("a join link") };
+        place
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("sent");
+    }
+
+    /// Waits for the end: how it ended, what else it said on standard output, and what on standard error.
+    pub fn wait(mut self) -> (ExitStatus, String, String) {
+        let (mut out, mut err) = (String::new(), String::new());
+        self.child.stdout.take().expect("piped").read_to_string(&mut out).expect("text");
+        self.child.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
+        (self.child.wait().expect("its status"), out, err)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Only after a failed test, or where the test killed it itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
