@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use rendezvous::Rendezvous;
 use rendezvous::config::{LogFormat, RunArgs};
+use rendezvous::{Rendezvous, StartError};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
@@ -51,7 +51,10 @@ fn main() -> ExitCode {
     }
     match serve(&config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error, 1),
+        Err(error) => {
+            let usage = error.downcast_ref::<StartError>().is_some_and(StartError::is_usage);
+            complain(&error, if usage { 2 } else { 1 })
+        }
     }
 }
 

@@ -58,6 +58,14 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
+impl StartError {
+    /// Did the operator ask for something that cannot be, whatever the machine?
+    pub fn is_usage(&self) -> bool {
+        use ListenError::{Addresses, LastPort, Nothing, Ports};
+        matches!(self, StartError::Listen(Addresses(_) | Ports(..) | Nothing | LastPort))
+    }
+}
+
 /// A server whose sockets are open. It answers once [`Rendezvous::run`] runs.
 #[derive(Debug)]
 pub struct Rendezvous {
