@@ -9,17 +9,6 @@ use common::pairing::Capability;
 
 use crate::limits::{ABSENT_KEYS, Bucket, INTRODUCTIONS, INTRODUCTIONS_TO_ONE};
 
-/// What a request for an introduction may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spent {
-    /// Go on.
-    Within,
-    /// This contact was asked for too often: refuse.
-    TooOftenToOne,
-    /// This key asks too much at all.
-    TooOften,
-}
-
 #[derive(Debug, Default)]
 struct Budget {
     all: Bucket,
@@ -43,21 +32,23 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// `peer` asks for an introduction under this capability. Looks at nothing but what `peer` itself did: whether the
-    /// other one exists must not show here.
-    pub fn spend(&mut self, peer: PeerId, capability: Capability, now: Instant) -> Spent {
+    /// May `peer` ask for one more introduction, whatever becomes of it?
+    pub fn may_ask(&mut self, peer: PeerId, now: Instant) -> bool {
+        self.keys.entry(peer).or_default().all.take(INTRODUCTIONS, now)
+    }
+
+    /// May `peer` meet this contact once more? Only for those who consented to it and are here: who is refused anyway
+    /// must cost no memory, and a stranger never gets so far.
+    pub fn may_meet(&mut self, peer: PeerId, capability: Capability, now: Instant) -> bool {
         let budget = self.keys.entry(peer).or_default();
-        if !budget.all.take(INTRODUCTIONS, now) {
-            return Spent::TooOften;
-        }
-        if budget.to_one.len() >= 2 * MAX_CAPABILITIES {
+        if budget.to_one.len() >= MAX_CAPABILITIES {
+            // Other contacts than now, some of them: a registration has no more.
             budget.expire(now);
-            if budget.to_one.len() >= 2 * MAX_CAPABILITIES {
-                return Spent::TooOftenToOne;
-            }
         }
-        let bucket = budget.to_one.entry(capability).or_default();
-        if bucket.take(INTRODUCTIONS_TO_ONE, now) { Spent::Within } else { Spent::TooOftenToOne }
+        if budget.to_one.len() >= MAX_CAPABILITIES && !budget.to_one.contains_key(&capability) {
+            return false;
+        }
+        budget.to_one.entry(capability).or_default().take(INTRODUCTIONS_TO_ONE, now)
     }
 
     /// Forgets the keys that have everything again; of those that are not here, at most so many are kept.

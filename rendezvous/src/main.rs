@@ -1,6 +1,6 @@
 //! The command line of the rendezvous.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -36,13 +36,16 @@ It prints one line on standard output, the link that clients join with:
 
 RENDEZVOUS_LOG=debug shows more on standard error. Exit codes: 0 stopped when told to, 2 wrong usage, 1 anything else.";
 
+/// quinn warns of what strangers send, with their addresses. Nobody has to act on that.
+const QUIETLY: &str = "info,quinn=error,quinn_proto=error,quinn_udp=error";
+
 fn main() -> ExitCode {
     let Command::Run(args) = Cli::parse().command;
     let (config, log_format) = match args.resolve() {
         Ok(resolved) => resolved,
         Err(error) => return complain(&error.into(), 2),
     };
-    let filter = EnvFilter::try_from_env("RENDEZVOUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("RENDEZVOUS_LOG").unwrap_or_else(|_| EnvFilter::new(QUIETLY));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match log_format {
@@ -69,7 +72,7 @@ fn serve(config: &rendezvous::Config) -> anyhow::Result<()> {
         let server = Rendezvous::open(config)?;
         // Before the link is printed: whoever reads it may stop us.
         let stop = stop_signal().context("listening for signals")?;
-        println!("join {}", server.link());
+        writeln!(std::io::stdout(), "join {}", server.link()).context("printing the link")?;
         for address in server.addresses() {
             tracing::debug!(%address, "listening");
         }
@@ -78,7 +81,7 @@ fn serve(config: &rendezvous::Config) -> anyhow::Result<()> {
             .run(async {
                 let _ = stop.await;
             })
-            .await;
+            .await?;
         Ok(())
     })
 }

@@ -87,8 +87,7 @@ struct Listener {
 
 /// Opens a server and runs it until `shutdown` is done. To learn its link first, use [`Rendezvous::open`].
 pub async fn run(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
-    Rendezvous::open(config)?.run(shutdown).await;
-    Ok(())
+    Ok(Rendezvous::open(config)?.run(shutdown).await?)
 }
 
 impl Rendezvous {
@@ -142,8 +141,9 @@ impl Rendezvous {
         self.listeners.iter().map(|listener| listener.address)
     }
 
-    /// Serves until `shutdown` is done; then tells everybody and takes leave, for a second at most.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Serves until `shutdown` is done; then tells everybody and takes leave, for a second at most. An error if it had to
+    /// stop before: a server that no longer listens must not look as if it ran.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         // Whoever serves a connection holds a sender; when the last is dropped, all have gone.
         let (busy, mut idle) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -155,7 +155,10 @@ impl Rendezvous {
         }
         tasks.spawn(tick(self.hub.clone(), self.counters.clone()));
         drop(busy);
-        shutdown.await;
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            _ = tasks.join_next() => Err(io::Error::other("a socket failed, so this server cannot go on; start it again")),
+        };
 
         let deadline = Instant::now() + DRAIN;
         tracing::info!(registered = self.hub.registered(), "stopping");
@@ -169,6 +172,7 @@ impl Rendezvous {
         for listener in &self.listeners {
             let _ = timeout_at(deadline, listener.endpoint.wait_idle()).await;
         }
+        result
     }
 }
 

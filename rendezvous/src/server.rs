@@ -16,7 +16,7 @@ use common::introduction::{
     StunEndpoints, ToServer, Trickle,
 };
 
-use crate::budgets::{Budgets, Spent};
+use crate::budgets::Budgets;
 use crate::introductions::Introductions;
 use crate::limits::{Bucket, FRAMES, Limits, NEW_ADDRESS_HOLDS, PATIENCE};
 use crate::registry::{Placed, Registration, Registry, TooMuch};
@@ -238,20 +238,14 @@ impl Server {
         if sealed.len() > MAX_SEALED {
             return Err(Fault::Protocol(format!("a sealed box has at most {MAX_SEALED} bytes")));
         }
-        let within = match self.budgets.spend(peer, capability, now) {
-            Spent::Within => true,
-            Spent::TooOftenToOne => false,
-            Spent::TooOften => return Err(Fault::RateLimited("too many introductions")),
-        };
+        if !self.budgets.may_ask(peer, now) {
+            return Err(Fault::RateLimited("too many introductions"));
+        }
         // One path and one answer for the unknown, the absent, the unwilling and those asked for too often.
-        let pair = within
-            .then(|| {
-                let consents = |r: &&Registration| r.accepts(&capability);
-                let requester = self.registry.get(&peer).filter(consents)?;
-                let responder = self.registry.get(&wanted).filter(consents)?;
-                (wanted != peer).then_some((requester, responder))
-            })
-            .flatten();
+        let consents = |r: &&Registration| r.accepts(&capability);
+        let requester = self.registry.get(&peer).filter(consents);
+        let responder = self.registry.get(&wanted).filter(consents).filter(|_| wanted != peer);
+        let pair = requester.zip(responder).filter(|_| self.budgets.may_meet(peer, capability, now));
         let Some((requester, responder)) = pair else {
             self.send(connection, FromServer::Refused { request });
             return Ok(());

@@ -4,6 +4,7 @@ mod support;
 
 use common::introduction::{CloseCode, FromServer, MAX_CONTROL_FRAME, Role, ToServer, Trickle};
 use common::wire;
+use quinn::{ConnectionError, TransportErrorCode};
 use rendezvous::limits::OUTGOING_QUEUE;
 use support::{Person, Server, close_code};
 
@@ -137,5 +138,39 @@ async fn a_client_that_does_not_read_is_closed_and_nobody_else() {
     assert_eq!(at_bob.closed().await, CloseCode::Slow.code().into());
     at_alice.send(&alice.introduce(1, bob.id(), &server.place)).await;
     assert_eq!(at_alice.next().await, FromServer::Refused { request: 1 });
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_crowded_source_must_prove_its_address_and_is_then_refused() {
+    let server = Server::start_with(|config| config.limits.connections_per_ipv4 = 1);
+    let (first, _) = Person::new(1).register_at(&server.place).await;
+    // A Retry, of which the client shows nothing, and then the refusal.
+    let refused = Person::new(2).try_connect(&server.place).await.err().expect("refused");
+    let ConnectionError::ConnectionClosed(close) = refused else { panic!("refused, not {refused}") };
+    assert_eq!(close.error_code, TransportErrorCode::CONNECTION_REFUSED);
+    first.leave().await;
+    let (_second, _) = Person::new(2).register_at(&server.place).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_stops_a_server_can_start_the_next_one_on_its_port() {
+    let server = Server::start();
+    let (_alice, _) = Person::new(1).register_at(&server.place).await;
+    let address = server.addresses[0];
+    server.stop().await;
+    let server = Server::start_with(|config| config.listen = vec![address]);
+    assert_eq!(server.addresses, [address]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_protocol_of_a_rendezvous_is_spoken() {
+    let server = Server::start();
+    let mut alice = Person::new(1);
+    alice.protocol = b"punchline-rv/2";
+    let refused = alice.try_connect(&server.place).await.err().expect("refused");
+    assert!(refused.to_string().contains("doesn't support any known protocol"), "{refused}");
     server.stop().await;
 }

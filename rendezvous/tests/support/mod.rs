@@ -34,7 +34,7 @@ pub struct Server {
     pub place: Place,
     pub addresses: Vec<SocketAddr>,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    running: JoinHandle<std::io::Result<()>>,
     _folder: tempfile::TempDir,
 }
 
@@ -59,7 +59,7 @@ impl Server {
 
     pub async fn stop(self) {
         let _ = self.stop.send(());
-        soon(self.running).await.expect("no panic");
+        soon(self.running).await.expect("no panic").expect("no failure");
     }
 }
 
@@ -70,11 +70,18 @@ pub struct Person {
     pub contacts: Vec<PeerId>,
     /// How much the server may send before we read.
     pub window: u32,
+    pub protocol: &'static [u8],
 }
 
 impl Person {
     pub fn new(seed: u8) -> Self {
-        Person { identity: Identity::from_seed(&[seed; 32]), epoch: 1, contacts: Vec::new(), window: 64 * 1024 }
+        Person {
+            identity: Identity::from_seed(&[seed; 32]),
+            epoch: 1,
+            contacts: Vec::new(),
+            window: 64 * 1024,
+            protocol: ALPN_RENDEZVOUS,
+        }
     }
 
     pub fn knows(mut self, other: &Person) -> Self {
@@ -113,7 +120,7 @@ impl Person {
         let local = if ip.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1]) };
         let endpoint = Endpoint::client((local, 0).into()).expect("a socket");
         let certificate = Certificate::new(&self.identity).expect("a certificate");
-        let (tls, _) = client_config(&certificate, place.key, ALPN_RENDEZVOUS).expect("a configuration");
+        let (tls, _) = client_config(&certificate, place.key, self.protocol).expect("a configuration");
         let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a cipher suite")));
         let mut transport = TransportConfig::default();
         transport.stream_receive_window(VarInt::from_u32(self.window));
