@@ -15,7 +15,8 @@ use common::tls::Certificate;
 pub struct NodeConfig {
     /// Who we are.
     pub identity: Identity,
-    /// The certificate shown to peers and to the rendezvous: [`Certificate::new`] of the identity.
+    /// The certificate shown to peers: [`Certificate::new`] of the identity. The rendezvous is always shown the
+    /// identity's own.
     pub certificate: Certificate,
     /// Where we register.
     pub rendezvous: Rendezvous,

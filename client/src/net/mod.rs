@@ -25,6 +25,8 @@ mod transport;
 
 use std::collections::VecDeque;
 
+use common::tls::Certificate;
+
 pub use api::{NodeCommand, NodeConfig, NodeError, NodeEvent, Party};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -55,7 +57,7 @@ impl Node {
         let (control_events, control) = mpsc::channel(64);
         let (session_events, sessions) = mpsc::channel(256);
         let (register, registration) = watch::channel(driver::first_registration());
-        let (certificate, rendezvous) = (config.certificate.clone(), config.rendezvous.clone());
+        let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous.clone());
         let node = Resources {
             config,
             own_id,

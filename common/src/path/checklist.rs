@@ -25,7 +25,8 @@ const SCHEDULE: [u64; 18] =
     [0, 10, 20, 40, 80, 160, 320, 640, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 9900];
 /// Probes remembered as unanswered: an attempt's worth, and keepalives.
 const MAX_OUTSTANDING: usize = 64;
-/// A probe back at a source that has just been probed anyway is a waste.
+/// A source that sends many probes at once is probed back once. What was sent to it before it was heard from does not
+/// count: that probably met a closed filter, which is open now.
 const TRIGGER_GAP: Duration = Duration::from_millis(5);
 
 /// An answer to one of our probes.
@@ -40,14 +41,14 @@ struct Check {
     candidate: Candidate,
     start: Instant,
     round: usize,
-    last: Option<Instant>,
+    triggered: Option<Instant>,
     /// The peer has shown that this address is its own: it answered, or sent an authentic probe from there.
     authentic: bool,
 }
 
 impl Check {
     fn new(candidate: Candidate, now: Instant) -> Self {
-        Check { candidate, start: now, round: 0, last: None, authentic: false }
+        Check { candidate, start: now, round: 0, triggered: None, authentic: false }
     }
 
     fn is_host(&self) -> bool {
@@ -116,9 +117,10 @@ impl Checklist {
         }
         let Some(check) = self.checks.iter_mut().find(|check| check.candidate.address == source) else { return };
         check.authentic = true;
-        let fresh = check.last.is_some_and(|last| now < last + TRIGGER_GAP);
+        let fresh = check.triggered.is_some_and(|last| now < last + TRIGGER_GAP);
         let scheduled = check.next_at().is_some_and(|at| at <= now);
         if probing && !fresh && !scheduled {
+            check.triggered = Some(now);
             self.ready.push_back(source);
         }
     }
@@ -149,9 +151,6 @@ impl Checklist {
             None if scheduled => self.poll_schedule(now)?,
             None => return None,
         };
-        if let Some(check) = self.checks.iter_mut().find(|check| check.candidate.address == destination) {
-            check.last = Some(now);
-        }
         self.sent += 1;
         let transaction = self.next_transaction();
         if self.outstanding.len() == MAX_OUTSTANDING {

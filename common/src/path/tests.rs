@@ -38,6 +38,15 @@ fn a_responder_who_hears_first_does_not_make_the_requester_wait() {
 }
 
 #[test]
+fn a_probe_that_met_a_closed_filter_is_repeated_as_soon_as_the_peer_is_heard() {
+    let mut world = World::new(Some(Nat::home()), Some(Nat::home()), false);
+    world.delay = ms(1);
+    // Neighbours: Alice's first probe is faster than the server's word to Bob.
+    world.introduce_both(ms(0), ms(2), Duration::from_secs(1));
+    assert_eq!(punched(&world, ALICE).2, ms(5), "2 ms until Bob fires, 1 until she hears him, 2 for her answer");
+}
+
+#[test]
 fn a_symmetric_nat_and_an_open_one_meet_by_the_peer_reflexive_address() {
     for filtering in [Filtering::EndpointIndependent, Filtering::AddressDependent] {
         let open = Nat::new(Mapping::EndpointIndependent, filtering);
