@@ -101,7 +101,13 @@ async fn read(hub: &Hub, id: ConnectionId, mut recv: RecvStream) -> ReadEnd {
         loop {
             match frames.poll::<ToServer>() {
                 Ok(Some(message)) => hub.message(id, message),
-                Ok(None) => break,
+                Ok(None) => {
+                    if frames.finish().is_ok() {
+                        // Between frames it is empty, but would keep the room that the longest one took.
+                        frames = FrameReader::new(MAX_CONTROL_FRAME);
+                    }
+                    break;
+                }
                 Err(error) => {
                     hub.broken(id, &error);
                     return ReadEnd::Broken;
@@ -115,7 +121,7 @@ async fn write(connection: &Connection, mut send: SendStream, mut outgoing: mpsc
     while let Some(next) = outgoing.recv().await {
         match next {
             Outgoing::Frame(message) => {
-                let frame = match wire::encode(&message, MAX_CONTROL_FRAME) {
+                let frame = match wire::encode(&*message, MAX_CONTROL_FRAME) {
                     Ok(frame) => frame,
                     Err(error) => {
                         tracing::error!(%error, "a message of our own does not fit into a frame");

@@ -40,7 +40,9 @@ pub enum DataError {
         pid: Option<String>,
     },
     /// Others may read the key or put another in its place.
-    #[error("{} is open to other users (mode {mode:03o}); if you trust them with the key so far, run: chmod {wanted:o} {}", path.display(), path.display())]
+    #[error(
+        "{} is open to other users (mode {mode:03o}), who could take the server's key or put another in its place; chmod {wanted:o} it if they did not, or name another folder with --data", path.display()
+    )]
     Open {
         /// The file or folder.
         path: PathBuf,
@@ -267,6 +269,6 @@ mod tests {
         let path = folder.path().join(KEY_FILE);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("opened");
         let error = DataFolder::open(folder.path()).expect("free").identity().expect_err("open").to_string();
-        assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
+        assert!(error.contains("(mode 640)") && error.contains("chmod 600"), "{error}");
     }
 }

@@ -18,8 +18,8 @@ use crate::server::{ConnectionId, Output, Server};
 /// What a connection is to write next.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// This.
-    Frame(FromServer),
+    /// This. In a box, because a queue takes room for 32 of them before the first comes.
+    Frame(Box<FromServer>),
     /// Nothing any more, and then close.
     Close(CloseCode),
 }
@@ -151,7 +151,7 @@ impl State {
             match output {
                 Output::Send(to, message) => {
                     let Some(client) = self.clients.get(&to) else { continue };
-                    if client.queue.try_send(Outgoing::Frame(message)).is_err() {
+                    if client.queue.try_send(Outgoing::Frame(Box::new(message))).is_err() {
                         tracing::debug!(connection = to.0, "the client does not read; closing");
                         close(&client.connection, CloseCode::Slow);
                         self.clients.remove(&to);

@@ -52,7 +52,7 @@ pub const STUN_OF_SOURCE: Rate = Rate { burst: 128, interval: Duration::from_mil
 
 /// What an operator may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Limits {
     /// Registered clients. Each costs about 30 KiB: 20,000 fit into a VPS of one gigabyte.
     pub registrations: usize,

@@ -129,8 +129,10 @@ fn bind(address: SocketAddr) -> Result<UdpSocket, ListenError> {
         io::ErrorKind::AddrInUse => ListenError::InUse(address),
         io::ErrorKind::AddrNotAvailable => ListenError::NotLocal(address.ip()),
         io::ErrorKind::PermissionDenied => ListenError::Forbidden(address),
-        // EAFNOSUPPORT: a kernel without IPv6. It has no ErrorKind of its own.
-        _ if address.is_ipv6() && source.raw_os_error() == Some(97) => ListenError::NotLocal(address.ip()),
+        // EAFNOSUPPORT of Linux, macOS and Windows: a system without IPv6. It has no ErrorKind of its own.
+        _ if address.is_ipv6() && matches!(source.raw_os_error(), Some(97 | 47 | 10047)) => {
+            ListenError::NotLocal(address.ip())
+        }
         _ => ListenError::Io { address, source },
     })
 }

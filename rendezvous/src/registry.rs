@@ -28,7 +28,7 @@ pub struct Registration {
 
 /// The registration is beyond what the protocol allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a registration has at most {MAX_CAPABILITIES} capabilities and {MAX_ADDRESSES} addresses")]
+#[error("a registration has at most {MAX_CAPABILITIES} capabilities")]
 pub struct TooMuch;
 
 /// What became of a registration.
@@ -46,10 +46,11 @@ pub enum Placed {
 
 impl Registration {
     fn new(connection: ConnectionId, observed: SocketAddr, register: Register) -> Result<Self, TooMuch> {
-        let Register { epoch, mut capabilities, reflexive: claimed, profile } = register;
-        if capabilities.len() > MAX_CAPABILITIES || claimed.len() > MAX_ADDRESSES {
+        let Register { epoch, mut capabilities, reflexive: mut claimed, profile } = register;
+        if capabilities.len() > MAX_CAPABILITIES {
             return Err(TooMuch);
         }
+        claimed.truncate(MAX_ADDRESSES);
         capabilities.sort_unstable();
         capabilities.dedup();
         let capabilities = capabilities.into_boxed_slice();

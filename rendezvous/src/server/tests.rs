@@ -163,17 +163,22 @@ fn the_first_frame_must_register_and_no_other_one() {
 }
 
 #[test]
-fn a_registration_of_too_many_contacts_or_addresses_is_refused() {
+fn a_registration_of_too_many_contacts_is_refused_and_of_many_addresses_the_first_count() {
     let mut world = World::new();
     let alice = world.arrive(1);
     let register = world.registration(1, &(0..=MAX_CONTACTS).collect::<Vec<_>>());
     let out = world.say(alice, ToServer::Register(register));
     assert!(matches!(out[..], [_, Output::Close(_, CloseCode::Protocol)]), "{out:?}");
-    let alice = world.arrive(1);
-    let mut register = world.registration(1, &[]);
-    register.reflexive = vec![at("192.0.2.1:5"); MAX_ADDRESSES + 1];
-    let out = world.say(alice, ToServer::Register(register));
-    assert!(matches!(out[..], [_, Output::Close(_, CloseCode::Protocol)]), "{out:?}");
+
+    let (alice, bob) = (world.arrive(1), world.arrive(2));
+    let mut register = world.registration(1, &[12]);
+    register.reflexive = (1..1000).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+    world.say(alice, ToServer::Register(register));
+    world.register(bob, 1, &[12]);
+    match world.introduce(bob, 1, 12).first() {
+        Some(Output::Send(_, FromServer::Introduction(told))) => assert_eq!(told.addresses.len(), MAX_ADDRESSES),
+        other => panic!("an introduction, not {other:?}"),
+    }
 }
 
 #[test]
