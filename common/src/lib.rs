@@ -3,6 +3,7 @@
 
 pub mod candidate;
 pub mod datagram;
+pub mod discovery;
 pub mod identity;
 pub mod introduction;
 pub mod link;
