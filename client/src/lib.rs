@@ -1,3 +1,24 @@
-//! Punchline's messenger.
+//! Punchline's messenger: the program `punchline`.
+//!
+//! From a keystroke to the other screen. A line on standard input becomes a `Happening` of the [`online`] engine, which
+//! asks its task (`chat`) what it means; the [`messenger`] queues it and says what to send; the driver hands that to the
+//! [`net::Node`], which owns the sockets and the QUIC sessions. On the other side the node's event goes the same way
+//! back: engine, messenger (shown once, acknowledged each time), an [`output::Event`], a line of text or of JSON. What
+//! lasts stands in the data folder ([`data`]).
+//!
+//! Only `online::drive` knows the clock, randomness and the node; engine, tasks, messenger and output are plain
+//! functions of what is put in, and are tested that way.
+//!
+//! Limits: there is no store yet. Messages live in memory until they are delivered, `chat` says which were not, and
+//! somebody who is offline cannot be written to. One process is online with one data folder at a time.
 
+pub mod cli;
+pub mod commands;
+pub mod data;
+pub mod exit;
+pub mod messenger;
 pub mod net;
+pub mod online;
+pub mod output;
+mod random;
+mod system;

@@ -1,0 +1,191 @@
+//! The command line: what can be asked for, and the help that teaches it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::output::Mode;
+
+/// A messenger that gets through: you and a friend, behind any two routers, over a direct encrypted path.
+#[derive(Debug, Parser)]
+#[command(name = "punchline", version, max_term_width = 100, after_help = after_help())]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Keep identity, contacts and status in this folder [default: the platform's data folder]
+    #[arg(long, value_name = "DIR", env = "PUNCHLINE_DATA", hide_env_values = true, global = true)]
+    pub data: Option<PathBuf>,
+    /// Print one JSON object a line (docs/json.md)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error; twice for everything. RUST_LOG overrides it
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// For people or for programs.
+    pub fn mode(&self) -> Mode {
+        if self.json { Mode::Json } else { Mode::Text }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Join a rendezvous, the server where you and your contacts find each other
+    #[command(after_help = "\
+Example:
+  punchline join 'punchline://example.org:3478/join#KEY' --name Alice
+
+Makes your identity the first time. Put the link in quotes: a shell may take # for a comment.
+Joining another rendezvous later keeps your identity and your contacts.")]
+    Join(Join),
+    /// Show your id and the link to give to others
+    #[command(after_help = "Example:\n  punchline id")]
+    Id,
+    /// Add a contact, or rename one. Each of you must add the other
+    #[command(after_help = "\
+Examples:
+  punchline add 'punchline://example.org:3478/p/PEER-ID?name=Bob#KEY'
+  punchline add PEER-ID --name Bob")]
+    Add(Add),
+    /// List your contacts, or remove one
+    #[command(after_help = "Examples:\n  punchline contacts\n  punchline contacts --remove Bob")]
+    Contacts(Contacts),
+    /// Be online until Ctrl-C and print what happens
+    #[command(after_help = "\
+Example:
+  punchline run
+
+Your contacts reach you while it runs; what they write is shown and acknowledged. `add` and
+`contacts` may be used meanwhile, and so may `status`.")]
+    Run,
+    /// Talk with a contact, a line a message
+    #[command(after_help = "\
+Examples:
+  punchline chat Bob
+  echo 'the build is done' | punchline chat Bob
+
+Lines typed before the connection stands wait for it. At the end of the input (Ctrl-D) it waits for
+the receipts that are still out, and says what was not delivered.")]
+    Chat(Chat),
+    /// Find a direct path to a contact and measure it
+    #[command(after_help = "\
+Example:
+  punchline ping Bob
+
+Stops at the first reply over a direct path (exit 0), after COUNT pings, or after the timeout.")]
+    Ping(Ping),
+    /// Show whether punchline is online, and with whom
+    #[command(after_help = "Example:\n  punchline status --json")]
+    Status,
+}
+
+/// `join`
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The line that the server prints when it starts: punchline://HOST:PORT/join#KEY
+    pub link: String,
+    /// The name that you suggest to others for yourself
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `add`
+#[derive(Debug, Args)]
+pub struct Add {
+    /// What `punchline id` shows at the other's: the link, or the id alone
+    #[arg(value_name = "ID-OR-LINK")]
+    pub who: String,
+    /// What you call them; may be left out if the link suggests a name
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `contacts`
+#[derive(Debug, Args)]
+pub struct Contacts {
+    /// Remove this contact: a name or an id
+    #[arg(long, value_name = "PEER")]
+    pub remove: Option<String>,
+}
+
+/// `chat`
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// A contact: name or id
+    pub peer: String,
+    /// How many seconds to wait for receipts after the end of the input
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub wait: Duration,
+}
+
+/// `ping`
+#[derive(Debug, Args)]
+pub struct Ping {
+    /// A contact: name or id
+    pub peer: String,
+    /// Send at most this many
+    #[arg(short, long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+    /// Seconds between two
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: Duration,
+    /// Give up after this many seconds
+    #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+/// A span between a hundredth of a second and a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
+    let span = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    span.filter(|span| bounds.contains(span)).ok_or_else(|| "a number of seconds from 0.01 to 86400".to_owned())
+}
+
+fn after_help() -> String {
+    let mut help = "\
+To begin:
+  punchline join 'punchline://example.org:3478/join#KEY' --name Alice
+  punchline id                            give the link that it shows to Bob
+  punchline add 'THE LINK THAT BOB SHOWS'
+  punchline chat Bob
+
+Exit codes:"
+        .to_owned();
+    for exit in Exit::ALL {
+        help.push_str(&format!("\n  {}  {}", exit.code(), exit.meaning()));
+    }
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_bounded() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "-1", "nan", "inf", "1e30", "", "x"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `punchline chat PEER`: a line of input is a message; the end of input waits for the receipts.
+
+use std::time::{Duration, Instant};
+
+use common::identity::PeerId;
+
+use super::{Context, Online};
+use crate::cli;
+use crate::exit::{Exit, Failure};
+use crate::messenger::Refusal;
+use crate::net::{NodeCommand, NodeEvent, Party};
+use crate::online::{End, Line, Moment, Obstacle, Out, Room, Signal, Task};
+use crate::output::Event;
+
+pub(super) async fn execute(context: Context<'_>, arguments: &cli::Chat) -> End {
+    let online = Online::load(&context.data)?;
+    let with = online.peer(&arguments.peer)?;
+    let task = Chat::new(with.peer, arguments.wait);
+    online.stay(context, Some(with), true, task).await
+}
+
+#[derive(Debug)]
+pub(crate) struct Chat {
+    peer: PeerId,
+    wait: Duration,
+    phase: Phase,
+    obstacle: Obstacle,
+    /// Lines that were too long for a message.
+    not_sent: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Talking,
+    /// The input has ended; receipts are out.
+    Closing {
+        until: Instant,
+    },
+}
+
+impl Chat {
+    pub(crate) fn new(peer: PeerId, wait: Duration) -> Self {
+        Chat { peer, wait, phase: Phase::Talking, obstacle: Obstacle::default(), not_sent: 0 }
+    }
+
+    fn outstanding(&self, room: &Room) -> usize {
+        room.messenger().outstanding(self.peer).len()
+    }
+
+    fn node(&mut self, event: &NodeEvent, out: &mut Out, room: &Room) {
+        self.obstacle.note(event, self.peer);
+        if let NodeEvent::Untrusted { expected: Party::Peer(expected), seen } = event
+            && *expected == self.peer
+        {
+            out.end(Err(Failure::untrusted(&room.name(self.peer), *expected, *seen)));
+        }
+    }
+
+    fn end_of_input(&mut self, room: &Room, now: Moment, out: &mut Out) {
+        match self.outstanding(room) {
+            0 => out.end(self.verdict(room)),
+            receipts => {
+                self.phase = Phase::Closing { until: now.at + self.wait };
+                out.show(Event::Waiting { who: room.who(self.peer), receipts, up_to_ms: self.wait.into() });
+            }
+        }
+    }
+
+    /// How it ends if it ends now.
+    fn verdict(&self, room: &Room) -> End {
+        match (self.outstanding(room), self.not_sent) {
+            (0, 0) => Ok(Exit::Done),
+            (0, 1) => Err(Failure::other("one line was too long and was not sent")),
+            (0, lines) => Err(Failure::other(format!("{lines} lines were too long and were not sent"))),
+            (messages, _) => {
+                let mut failure = self.obstacle.failure(&room.name(self.peer));
+                let lost = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
+                failure.message = format!("not delivered: {lost}. {}", capitalised(&failure.message));
+                Err(failure)
+            }
+        }
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+impl Task for Chat {
+    fn handle(&mut self, signal: Signal<'_>, room: &mut Room, now: Moment, out: &mut Out) {
+        match signal {
+            Signal::Started => out.command(NodeCommand::Want(self.peer)),
+            Signal::Node(event) => self.node(event, out, room),
+            Signal::Line { line: Line::Text(text), .. } if text.trim().is_empty() => {}
+            Signal::Line { line: Line::Text(text), id } => room.say(self.peer, id, text.clone(), now, out),
+            Signal::Line { line: Line::TooLong(length), id } => {
+                let reason = Refusal::TooLong { length: *length }.to_string();
+                out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), reason });
+                self.not_sent += 1;
+            }
+            Signal::EndOfInput => self.end_of_input(room, now, out),
+            Signal::Delivered { .. } => {
+                if matches!(self.phase, Phase::Closing { .. }) && self.outstanding(room) == 0 {
+                    out.end(self.verdict(room));
+                }
+            }
+            Signal::NotQueued { peer, .. } if peer == self.peer => self.not_sent += 1,
+            Signal::ContactsChanged if !room.knows(self.peer) => {
+                out.end(Err(Failure::other("the contact that you were talking with was removed")));
+            }
+            Signal::Wakeup => {
+                if let Phase::Closing { until } = self.phase
+                    && until <= now.at
+                {
+                    out.end(self.verdict(room));
+                }
+            }
+            Signal::ContactsChanged | Signal::NotQueued { .. } | Signal::Pong { .. } => {}
+        }
+    }
+
+    fn finish(&mut self, room: &mut Room, out: &mut Out) -> End {
+        for id in room.messenger().outstanding(self.peer) {
+            // It may have arrived and only its receipt be missing: what is known is that there is none.
+            let reason = "no receipt came back".to_owned();
+            out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), reason });
+        }
+        self.verdict(room)
+    }
+
+    fn poll_wakeup(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Talking => None,
+            Phase::Closing { until } => Some(until),
+        }
+    }
+
+    fn takes_input(&self, room: &Room) -> bool {
+        matches!(self.phase, Phase::Talking) && room.messenger().has_room(self.peer)
+    }
+}

@@ -1,0 +1,175 @@
+//! One file a command.
+
+mod add;
+mod chat;
+mod contacts;
+mod id;
+mod join;
+mod ping;
+mod run;
+mod status;
+
+#[cfg(test)]
+pub(crate) use {chat::Chat, ping::Ping, run::Run};
+
+use std::str::FromStr;
+use std::time::Instant;
+
+use common::identity::{Identity, PeerId};
+use common::link::{Link, Rendezvous};
+use common::tls::Certificate;
+use jiff::Timestamp;
+
+use crate::cli::{Cli, Command};
+use crate::data::{Config, Contacts, DataDir, Lock, Status};
+use crate::exit::{Exit, Failure};
+use crate::net::NodeConfig;
+use crate::online::{End, Room, Setup, Task, drive};
+use crate::output::{Event, Gone, Printer, Who};
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The data folder.
+    pub data: DataDir,
+    /// Where answers go.
+    pub printer: &'a mut Printer,
+    /// When the process started.
+    pub started: Instant,
+}
+
+/// How a command that is carried out at once may end early.
+enum Stop {
+    Failure(Failure),
+    Gone,
+}
+
+impl<E: Into<Failure>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Failure(error.into())
+    }
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Stop::Gone
+    }
+}
+
+impl Context<'_> {
+    fn show(&mut self, event: &Event) -> Result<(), Gone> {
+        self.printer.print(event, Timestamp::now())
+    }
+}
+
+/// Carries out a command.
+pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
+    let data = DataDir::locate(cli.global.data)?;
+    let mut context = Context { data, printer, started };
+    let stop = match cli.command {
+        Command::Join(arguments) => join::execute(&mut context, &arguments),
+        Command::Id => id::execute(&mut context),
+        Command::Add(arguments) => add::execute(&mut context, &arguments),
+        Command::Contacts(arguments) => contacts::execute(&mut context, &arguments),
+        Command::Status => status::execute(&mut context),
+        Command::Run => return run::execute(context).await,
+        Command::Chat(arguments) => return chat::execute(context, &arguments).await,
+        Command::Ping(arguments) => return ping::execute(context, &arguments).await,
+    };
+    match stop {
+        Ok(()) | Err(Stop::Gone) => Ok(Exit::Done),
+        Err(Stop::Failure(failure)) => Err(failure),
+    }
+}
+
+const JOIN_FIRST: &str = "you have not joined a rendezvous yet; get a link from whoever runs one, then: \
+                          punchline join 'punchline://HOST:PORT/join#KEY' --name YOUR-NAME";
+
+/// Who we are and where we register; both come from `join`.
+fn joined(data: &DataDir) -> Result<(Identity, Config), Failure> {
+    match (data.identity()?, data.config()?) {
+        (Some(identity), Some(config)) => Ok((identity, config)),
+        (None, Some(_)) => Err(Failure::other(format!(
+            "{} is missing; bring it back from a copy, or make a new identity with `punchline join LINK`",
+            data.path().join("identity.key").display()
+        ))),
+        (_, None) => Err(Failure::usage(JOIN_FIRST)),
+    }
+}
+
+/// The contact that an argument names.
+fn peer(contacts: &Contacts, own: PeerId, asked: &str) -> Result<Who, Failure> {
+    let asked = match asked.trim().starts_with("punchline://") {
+        true => match parse_link(asked)? {
+            Link::Peer { peer, .. } => peer.to_string(),
+            Link::Join(_) => return Err(Failure::usage("this link names a rendezvous, not a contact")),
+        },
+        false => asked.to_owned(),
+    };
+    if asked.parse() == Ok(own) {
+        return Err(Failure::usage("this is your own id; name a contact"));
+    }
+    let contact = contacts.find(&asked)?;
+    Ok(Who { peer: contact.id, name: Some(contact.name.clone()) })
+}
+
+fn parse_link(text: &str) -> Result<Link, Failure> {
+    Link::from_str(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// `HOST:PORT`.
+fn address(rendezvous: &Rendezvous) -> String {
+    if rendezvous.host.contains(':') {
+        format!("[{}]:{}", rendezvous.host, rendezvous.port)
+    } else {
+        format!("{}:{}", rendezvous.host, rendezvous.port)
+    }
+}
+
+/// Everything that an online command needs before it starts.
+struct Online {
+    identity: Identity,
+    config: Config,
+    contacts: Contacts,
+}
+
+impl Online {
+    fn load(data: &DataDir) -> Result<Self, Failure> {
+        let (identity, config) = joined(data)?;
+        Ok(Online { identity, config, contacts: data.contacts()? })
+    }
+
+    fn peer(&self, asked: &str) -> Result<Who, Failure> {
+        peer(&self.contacts, self.identity.peer_id(), asked)
+    }
+
+    /// Takes the data folder and stays online until the task ends.
+    async fn stay(self, context: Context<'_>, with: Option<Who>, reads_input: bool, task: impl Task) -> End {
+        let lock: Lock = context.data.lock()?;
+        let status = Status::new(std::process::id(), Timestamp::now());
+        let certificate = Certificate::new(&self.identity).map_err(|error| Failure::other(error.to_string()))?;
+        let greeting = Event::Started {
+            id: self.identity.peer_id(),
+            rendezvous: address(&self.config.rendezvous),
+            pid: std::process::id(),
+            contacts: self.contacts.iter().count(),
+            who: with,
+        };
+        let config = NodeConfig {
+            certificate,
+            identity: self.identity,
+            rendezvous: self.config.rendezvous,
+            name: self.config.name,
+            contacts: self.contacts.ids(),
+        };
+        let setup = Setup {
+            data: &context.data,
+            status_file: context.data.status_file(&lock),
+            config,
+            started: context.started,
+            greeting,
+            reads_input,
+        };
+        drive(setup, Room::new(self.contacts, status), task, context.printer).await
+    }
+}

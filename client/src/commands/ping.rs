@@ -1,0 +1,152 @@
+//! `punchline ping PEER`: is there a direct path, and how long is it?
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use common::identity::PeerId;
+use common::session::PeerFrame;
+
+use super::{Context, Online};
+use crate::cli;
+use crate::exit::{Exit, Failure};
+use crate::net::{NodeCommand, NodeEvent, Party};
+use crate::online::{End, Moment, Obstacle, Out, Room, Signal, Task};
+use crate::output::{Event, Millis, Route};
+
+pub(super) async fn execute(context: Context<'_>, arguments: &cli::Ping) -> End {
+    let online = Online::load(&context.data)?;
+    let with = online.peer(&arguments.peer)?;
+    let task = Ping::new(with.peer, arguments);
+    online.stay(context, Some(with), false, task).await
+}
+
+#[derive(Debug)]
+pub(crate) struct Ping {
+    peer: PeerId,
+    count: u32,
+    interval: Duration,
+    timeout: Duration,
+    obstacle: Obstacle,
+    /// Set by the start.
+    give_up_at: Option<Instant>,
+    /// While a session stands.
+    next_at: Option<Instant>,
+    /// When each unanswered one was sent, by its nonce, which is its number.
+    unanswered: BTreeMap<u64, Instant>,
+    sent: u32,
+    received: u32,
+    first_reply: Option<Millis>,
+    direct: Option<Millis>,
+    route: Option<Route>,
+}
+
+impl Ping {
+    pub(crate) fn new(peer: PeerId, arguments: &cli::Ping) -> Self {
+        Ping {
+            peer,
+            count: arguments.count,
+            interval: arguments.interval,
+            timeout: arguments.timeout,
+            obstacle: Obstacle::default(),
+            give_up_at: None,
+            next_at: None,
+            unanswered: BTreeMap::new(),
+            sent: 0,
+            received: 0,
+            first_reply: None,
+            direct: None,
+            route: None,
+        }
+    }
+
+    fn node(&mut self, event: &NodeEvent, room: &Room, now: Moment, out: &mut Out) {
+        self.obstacle.note(event, self.peer);
+        match event {
+            NodeEvent::Direct { peer, .. } if *peer == self.peer => {
+                self.direct.get_or_insert(now.since_start.into());
+                self.unanswered.clear();
+                self.send(room, now, out);
+            }
+            NodeEvent::Lost { peer, .. } if *peer == self.peer => {
+                self.unanswered.clear();
+                self.next_at = None;
+            }
+            NodeEvent::Untrusted { expected: Party::Peer(expected), seen } if *expected == self.peer => {
+                out.end(Err(Failure::untrusted(&room.name(self.peer), *expected, *seen)));
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, room: &Room, now: Moment, out: &mut Out) {
+        if self.sent == self.count {
+            // The last one had an interval's time.
+            out.end(Err(self.obstacle.failure(&room.name(self.peer))));
+            return;
+        }
+        self.sent += 1;
+        let nonce = u64::from(self.sent);
+        self.unanswered.insert(nonce, now.at);
+        out.command(NodeCommand::Send { peer: self.peer, frame: PeerFrame::Ping { nonce } });
+        self.next_at = Some(now.at + self.interval);
+    }
+
+    fn pong(&mut self, nonce: u64, room: &Room, now: Moment, out: &mut Out) {
+        let Some(sent_at) = self.unanswered.remove(&nonce) else { return };
+        let Some(session) = room.session(self.peer) else { return };
+        self.received += 1;
+        self.first_reply.get_or_insert(now.since_start.into());
+        self.route = Some(session.route);
+        out.show(Event::Ping {
+            who: room.who(self.peer),
+            seq: u32::try_from(nonce).unwrap_or(u32::MAX),
+            route: session.route,
+            remote: session.remote,
+            rtt_ms: now.at.saturating_duration_since(sent_at).into(),
+            since_start_ms: now.since_start.into(),
+        });
+        match session.route {
+            Route::Direct => out.end(Ok(Exit::Done)),
+        }
+    }
+}
+
+impl Task for Ping {
+    fn handle(&mut self, signal: Signal<'_>, room: &mut Room, now: Moment, out: &mut Out) {
+        match signal {
+            Signal::Started => {
+                self.give_up_at = Some(now.at + self.timeout);
+                out.command(NodeCommand::Want(self.peer));
+            }
+            Signal::Node(event) => self.node(event, room, now, out),
+            Signal::Pong { peer, nonce } if peer == self.peer => self.pong(nonce, room, now, out),
+            Signal::ContactsChanged if !room.knows(self.peer) => {
+                out.end(Err(Failure::other("the contact that you were pinging was removed")));
+            }
+            Signal::Wakeup => {
+                if self.give_up_at.is_some_and(|at| at <= now.at) {
+                    out.end(Err(self.obstacle.failure(&room.name(self.peer))));
+                } else if self.next_at.is_some_and(|at| at <= now.at) {
+                    self.send(room, now, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, room: &mut Room, out: &mut Out) -> End {
+        out.show(Event::Summary {
+            who: room.who(self.peer),
+            sent: self.sent,
+            received: self.received,
+            first_reply_ms: self.first_reply,
+            direct_ms: self.direct,
+            route: self.route,
+        });
+        if self.received > 0 { Ok(Exit::Done) } else { Err(self.obstacle.failure(&room.name(self.peer))) }
+    }
+
+    fn poll_wakeup(&self) -> Option<Instant> {
+        [self.give_up_at, self.next_at].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,208 @@
+//! What is said, to whom, and whether it has arrived: pure, without sockets, clock or randomness.
+//!
+//! The life of a message. `Say` puts it at the end of its peer's queue (or refuses it, with the reason). While a session
+//! stands, the first [`WINDOW`] messages of the queue are on their way; a receipt takes its message out and lets the next
+//! one go. A new session begins from the front of the queue again, so whatever a broken one swallowed goes once more, in
+//! the order in which it was said. The receiver acknowledges every copy and shows the first: it remembers the last
+//! [`MAX_SEEN`] ids of each peer. A message that stays unacknowledged for [`VERIFY_AFTER`] on a standing session makes
+//! the messenger ask for the path to be checked.
+//!
+//! Order rests on one thing outside: within one session frames arrive in order or not at all, as on a QUIC stream.
+//!
+//! Limits: nothing is on disk yet. A client that stops forgets what it had queued (and says so), and one that is
+//! restarted may show a message again that it had acknowledged with a receipt that got lost.
+
+mod conversation;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use common::identity::PeerId;
+use common::session::{MAX_TEXT, MessageId, PeerFrame};
+
+use conversation::Conversation;
+
+/// Messages that may wait for one peer. At [`MAX_TEXT`] each that is 8 MiB, the most that a forgotten chat with somebody
+/// offline may cost; as lines typed by a person it is a day's talk.
+pub const MAX_QUEUED: usize = 512;
+/// Messages on their way to one peer without a receipt. 64 lines a round trip is far beyond typing, and keeps a
+/// pasted book from filling every buffer down to the socket.
+pub const WINDOW: usize = 64;
+/// Ids remembered of one peer. An id need only be known until its sender has the receipt, and until then the sender
+/// sends at most [`WINDOW`] others; 32 times that leaves room for copies that come late by another route.
+pub const MAX_SEEN: usize = 2048;
+/// How long a standing session may owe a receipt before the path is checked. Three seconds is longer than a round trip
+/// through a full queue (2 s on a bad mobile link) and shorter than a person's patience.
+pub const VERIFY_AFTER: Duration = Duration::from_secs(3);
+
+/// What happens to the messenger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The person says something.
+    Say {
+        /// To whom.
+        peer: PeerId,
+        /// Drawn at random by the caller.
+        id: MessageId,
+        /// Now, in milliseconds since 1970.
+        at_ms: u64,
+        /// What.
+        text: String,
+    },
+    /// A session stands. One that replaces another needs no `Disconnected` in between.
+    Connected {
+        /// With whom.
+        peer: PeerId,
+    },
+    /// The session is gone.
+    Disconnected {
+        /// With whom.
+        peer: PeerId,
+    },
+    /// A frame came over a session.
+    Frame {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        frame: PeerFrame,
+    },
+}
+
+/// What the messenger wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Give this frame to the session.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        frame: PeerFrame,
+    },
+    /// Get a session with this peer: something waits for it.
+    Want {
+        /// With whom.
+        peer: PeerId,
+    },
+    /// A receipt is overdue: is the path alive?
+    Verify {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// Show this message: it comes for the first time.
+    ShowIncoming {
+        /// From whom.
+        peer: PeerId,
+        /// Its name.
+        id: MessageId,
+        /// When its sender says that it was written, in milliseconds since 1970.
+        at_ms: u64,
+        /// What.
+        text: String,
+    },
+    /// The peer's client has the message.
+    Delivered {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        id: MessageId,
+    },
+    /// The peer suggests a name for itself.
+    PeerName {
+        /// Who.
+        peer: PeerId,
+        /// As it came: not fit for a terminal.
+        name: String,
+    },
+    /// The answer to a ping.
+    Pong {
+        /// From whom.
+        peer: PeerId,
+        /// From the ping.
+        nonce: u64,
+    },
+    /// `Say` was refused; nothing of it is kept.
+    Refused {
+        /// To whom it should have gone.
+        peer: PeerId,
+        /// Which.
+        id: MessageId,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+/// Why a message is not even queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Over [`MAX_TEXT`].
+    #[error("a message has at most {MAX_TEXT} bytes, this one has {length}; send it in parts")]
+    TooLong {
+        /// In bytes of UTF-8.
+        length: usize,
+    },
+    /// [`MAX_QUEUED`] messages wait already.
+    #[error("{MAX_QUEUED} messages wait for this contact already; this one was not added")]
+    QueueFull,
+}
+
+/// All conversations. There is one entry for each peer that was spoken to or that has a session, and sessions are only
+/// for contacts, so the list of contacts bounds it.
+#[derive(Debug, Default)]
+pub struct Messenger {
+    conversations: BTreeMap<PeerId, Conversation>,
+}
+
+impl Messenger {
+    /// Nobody has said anything yet.
+    pub fn new() -> Self {
+        Messenger::default()
+    }
+
+    /// Takes one input; what should be done about it, in order.
+    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Say { peer, id, at_ms, text } => self.of(peer).say(id, at_ms, text, now, &mut effects),
+            Input::Connected { peer } => self.of(peer).connected(now, &mut effects),
+            Input::Disconnected { peer } => self.of(peer).disconnected(&mut effects),
+            Input::Frame { peer, frame } => self.of(peer).frame(frame, now, &mut effects),
+        }
+        effects
+    }
+
+    /// Call when [`Messenger::poll_wakeup`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for conversation in self.conversations.values_mut() {
+            conversation.timeout(now, &mut effects);
+        }
+        effects
+    }
+
+    /// When a receipt will be overdue.
+    pub fn poll_wakeup(&self) -> Option<Instant> {
+        self.conversations.values().filter_map(Conversation::overdue_at).min()
+    }
+
+    /// The messages to this peer without a receipt, oldest first.
+    pub fn outstanding(&self, peer: PeerId) -> Vec<MessageId> {
+        self.conversations.get(&peer).map(Conversation::outstanding).unwrap_or_default()
+    }
+
+    /// Would one more message to this peer be taken?
+    pub fn has_room(&self, peer: PeerId) -> bool {
+        self.conversations.get(&peer).is_none_or(Conversation::has_room)
+    }
+
+    /// Is there a session with this peer?
+    pub fn is_connected(&self, peer: PeerId) -> bool {
+        self.conversations.get(&peer).is_some_and(Conversation::is_connected)
+    }
+
+    fn of(&mut self, peer: PeerId) -> &mut Conversation {
+        self.conversations.entry(peer).or_insert_with(|| Conversation::new(peer))
+    }
+}

@@ -1,0 +1,201 @@
+//! The real world around an [`Engine`]: the node, the clock, randomness, standard input, signals and files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use common::session::MessageId;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{End, Engine, Happening, Line, Moment, Out, Room, Task, input};
+use crate::data::{DataDir, StatusFile};
+use crate::exit::{Exit, Failure};
+use crate::net::{Node, NodeConfig, NodeEvent};
+use crate::output::{Event, Gone, Printer};
+
+/// How often it is looked whether the contacts have changed, and how often a mere round-trip time reaches
+/// `status.json`. A second is what a person waits for after `punchline add` without wondering.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What [`drive`] needs.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// Where the contacts are watched.
+    pub data: &'a DataDir,
+    /// Where the status goes.
+    pub status_file: StatusFile,
+    /// For the node.
+    pub config: NodeConfig,
+    /// When the process started.
+    pub started: Instant,
+    /// What is shown first.
+    pub greeting: Event,
+    /// Does the task read standard input?
+    pub reads_input: bool,
+}
+
+/// Goes online and stays there until the task ends.
+pub async fn drive(setup: Setup<'_>, room: Room, task: impl Task, printer: &mut Printer) -> End {
+    let stop = crate::system::terminated();
+    let (node, events) = Node::start(setup.config).await.map_err(|error| Failure::other(error.to_string()))?;
+    let input = match setup.reads_input {
+        true => Some(input::lines().map_err(|error| Failure::other(format!("cannot read the input: {error}")))?),
+        false => None,
+    };
+    let mut driver = Driver {
+        engine: Engine::new(room, task),
+        printer,
+        started: setup.started,
+        status_file: setup.status_file,
+        contacts: Watch::new(setup.data.contacts_file()),
+    };
+    let end = match driver.show(&setup.greeting) {
+        Ok(()) => driver.run(setup.data, &node, events, input, stop).await,
+        Err(gone) => Err(gone),
+    };
+    node.shutdown().await;
+    // Nobody reads what we print any more: `punchline run | head` ends like every other program.
+    end.unwrap_or(Ok(Exit::Done))
+}
+
+struct Driver<'a, T> {
+    engine: Engine<T>,
+    printer: &'a mut Printer,
+    started: Instant,
+    status_file: StatusFile,
+    contacts: Watch,
+}
+
+impl<T: Task> Driver<'_, T> {
+    async fn run(
+        &mut self,
+        data: &DataDir,
+        node: &Node,
+        mut events: mpsc::Receiver<NodeEvent>,
+        mut input: Option<mpsc::Receiver<Line>>,
+        stop: impl Future<Output = std::io::Result<()>>,
+    ) -> Result<End, Gone> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        if let Some(end) = self.feed(node, Happening::Started)? {
+            return Ok(end);
+        }
+        loop {
+            let wakeup = self.engine.poll_wakeup();
+            let takes_input = self.engine.takes_input();
+            // What we hear goes before what is typed, so that a message is never given to a session whose end is known:
+            // it would be dropped, and those behind it overtake it on the next session.
+            let happening = tokio::select! {
+                biased;
+                result = &mut stop => {
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "cannot listen for signals");
+                    }
+                    Happening::Interrupted
+                }
+                event = events.recv() => event.map_or(Happening::NodeStopped, Happening::Node),
+                () = sleep_until(wakeup), if wakeup.is_some() => Happening::Wakeup,
+                _ = tick.tick() => match self.tick(data) {
+                    Some(happening) => happening,
+                    None => continue,
+                },
+                line = next_line(&mut input), if takes_input && input.is_some() => match line {
+                    Some(line) => match crate::random::bytes() {
+                        Ok(id) => Happening::Line(line, MessageId(id)),
+                        Err(failure) => return Ok(Err(failure)),
+                    },
+                    None => {
+                        input = None;
+                        Happening::EndOfInput
+                    }
+                },
+            };
+            if let Some(end) = self.feed(node, happening)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    fn feed(&mut self, node: &Node, happening: Happening) -> Result<Option<End>, Gone> {
+        // Round-trip times change with every frame; they can wait for the tick.
+        let frame = matches!(happening, Happening::Node(NodeEvent::Frame { .. }));
+        let Out { events, commands, end } = self.engine.handle(happening, self.now());
+        for event in &events {
+            self.show(event)?;
+        }
+        commands.into_iter().for_each(|command| node.command(command));
+        if !frame {
+            self.write_status();
+        }
+        Ok(end)
+    }
+
+    fn tick(&mut self, data: &DataDir) -> Option<Happening> {
+        self.write_status();
+        if !self.contacts.changed() {
+            return None;
+        }
+        match data.contacts() {
+            Ok(contacts) => Some(Happening::Contacts(contacts)),
+            Err(error) => {
+                tracing::warn!(%error, "the contacts changed and cannot be read; going on with those from before");
+                None
+            }
+        }
+    }
+
+    fn write_status(&mut self) {
+        let Some(status) = self.engine.take_status() else { return };
+        if let Err(error) = self.status_file.write(status) {
+            tracing::warn!(%error, "`punchline status` will not see what happens");
+        }
+    }
+
+    fn show(&mut self, event: &Event) -> Result<(), Gone> {
+        self.printer.print(event, Timestamp::now())
+    }
+
+    fn now(&self) -> Moment {
+        let at = Instant::now();
+        Moment { at, wall: Timestamp::now(), since_start: at.saturating_duration_since(self.started) }
+    }
+}
+
+async fn next_line(input: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
+    match input {
+        Some(input) => input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a file was replaced since it was last looked at.
+struct Watch {
+    path: PathBuf,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl Watch {
+    /// The first look counts as a change: the file may have been replaced since it was read.
+    fn new(path: PathBuf) -> Self {
+        Watch { path, seen: None }
+    }
+
+    fn changed(&mut self) -> bool {
+        let stamp = stamp(&self.path);
+        std::mem::replace(&mut self.seen, stamp) != stamp
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}

@@ -1,0 +1,236 @@
+//! What every online command knows: the conversations, the contacts, and how the node is doing.
+
+use std::time::Instant;
+
+use common::identity::PeerId;
+use common::session::MessageId;
+use jiff::Timestamp;
+
+use super::{Moment, Out};
+use crate::data::{Contacts, SessionStatus, State, Status};
+use crate::messenger::{Effect, Input, Messenger, Refusal};
+use crate::net::{NodeCommand, NodeEvent};
+use crate::output::{Direction, Event, Route, Who};
+
+/// What the messenger said that a task may want to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice {
+    Delivered { peer: PeerId },
+    Pong { peer: PeerId, nonce: u64 },
+    NotQueued { peer: PeerId, why: Refusal },
+}
+
+/// The state shared by all online commands.
+#[derive(Debug)]
+pub struct Room {
+    contacts: Contacts,
+    messenger: Messenger,
+    status: Status,
+    status_changed: bool,
+    notices: Vec<Notice>,
+}
+
+impl Room {
+    /// A room that has heard of nothing yet.
+    pub fn new(contacts: Contacts, status: Status) -> Self {
+        Room { contacts, messenger: Messenger::new(), status, status_changed: true, notices: Vec::new() }
+    }
+
+    /// A peer as it is shown.
+    pub fn who(&self, peer: PeerId) -> Who {
+        Who { peer, name: self.contacts.name_of(peer).map(str::to_owned) }
+    }
+
+    /// A peer as it is called in a sentence.
+    pub fn name(&self, peer: PeerId) -> String {
+        self.contacts.name_of(peer).map_or_else(|| peer.short(), str::to_owned)
+    }
+
+    /// Is this (still) a contact?
+    pub fn knows(&self, peer: PeerId) -> bool {
+        self.contacts.name_of(peer).is_some()
+    }
+
+    /// The number of contacts.
+    pub fn contact_count(&self) -> usize {
+        self.contacts.iter().count()
+    }
+
+    /// The conversations.
+    pub fn messenger(&self) -> &Messenger {
+        &self.messenger
+    }
+
+    /// Is there a session with this peer, and where does it go?
+    pub fn session(&self, peer: PeerId) -> Option<&SessionStatus> {
+        self.status.sessions.iter().find(|session| session.peer == peer)
+    }
+
+    /// Says something.
+    pub fn say(&mut self, peer: PeerId, id: MessageId, text: String, now: Moment, out: &mut Out) {
+        let at_ms = u64::try_from(now.wall.as_millisecond()).unwrap_or_default();
+        let waiting = (!self.messenger.is_connected(peer)).then_some(true);
+        let shown = Event::Message {
+            dir: Direction::Out,
+            who: self.who(peer),
+            id: id.to_string(),
+            text: text.clone(),
+            at: from_millis(at_ms).unwrap_or(now.wall),
+            waiting,
+        };
+        let effects = self.messenger.handle(Input::Say { peer, id, at_ms, text }, now.at);
+        if !effects.iter().any(|effect| matches!(effect, Effect::Refused { .. })) {
+            out.show(shown);
+        }
+        self.apply(effects, now, out);
+    }
+
+    /// The contacts were read again.
+    pub(super) fn set_contacts(&mut self, contacts: Contacts, out: &mut Out) {
+        out.command(NodeCommand::Contacts(contacts.ids()));
+        self.contacts = contacts;
+        for session in &mut self.status.sessions {
+            session.name = self.contacts.name_of(session.peer).map(str::to_owned);
+        }
+        self.status_changed = true;
+    }
+
+    /// Takes note of what the node says, and shows it.
+    pub(super) fn note(&mut self, event: &NodeEvent, now: Moment, out: &mut Out) {
+        match event {
+            NodeEvent::Frame { peer, frame, rtt } => {
+                if let Some(session) = self.status.sessions.iter_mut().find(|session| session.peer == *peer) {
+                    session.rtt_ms = (*rtt).into();
+                    self.status_changed = true;
+                }
+                self.feed(Input::Frame { peer: *peer, frame: frame.clone() }, now, out);
+                return;
+            }
+            NodeEvent::Registered { observed, local } => {
+                self.status.state = State::Online;
+                self.status.observed = Some(*observed);
+                self.status.local.clone_from(local);
+            }
+            NodeEvent::RendezvousLost { .. } => self.status.state = State::Lost,
+            NodeEvent::Draining => self.status.state = State::Draining,
+            NodeEvent::Profile(profile) => self.status.profile = Some(*profile),
+            NodeEvent::Direct { peer, remote, rtt } => {
+                let session = SessionStatus {
+                    peer: *peer,
+                    name: self.who(*peer).name,
+                    route: Route::Direct,
+                    remote: *remote,
+                    rtt_ms: (*rtt).into(),
+                    since: now.wall,
+                };
+                self.status.sessions.retain(|session| session.peer != *peer);
+                self.status.sessions.push(session);
+            }
+            NodeEvent::Lost { peer, .. } => self.status.sessions.retain(|session| session.peer != *peer),
+            NodeEvent::Replaced
+            | NodeEvent::Introduced { .. }
+            | NodeEvent::Refused { .. }
+            | NodeEvent::Punched { .. }
+            | NodeEvent::NoPath { .. }
+            | NodeEvent::Untrusted { .. } => {}
+        }
+        self.status_changed = true;
+        if let Some(event) = self.picture(event) {
+            out.show(event);
+        }
+        match event {
+            NodeEvent::Direct { peer, .. } => self.feed(Input::Connected { peer: *peer }, now, out),
+            NodeEvent::Lost { peer, .. } => self.feed(Input::Disconnected { peer: *peer }, now, out),
+            _ => {}
+        }
+    }
+
+    /// The event to print for one of the node's.
+    fn picture(&self, event: &NodeEvent) -> Option<Event> {
+        Some(match event {
+            NodeEvent::Registered { observed, local } => {
+                Event::Registered { observed: *observed, local: local.clone() }
+            }
+            NodeEvent::RendezvousLost { reason } => Event::RendezvousLost { reason: reason.clone() },
+            NodeEvent::Draining => Event::Draining,
+            NodeEvent::Profile(profile) => Event::Profile { profile: *profile },
+            NodeEvent::Introduced { peer, requested, addresses } => {
+                Event::Introduced { who: self.who(*peer), requested: *requested, addresses: addresses.clone() }
+            }
+            NodeEvent::Refused { peer } => Event::Refused { who: self.who(*peer) },
+            NodeEvent::Punched { peer, remote, kind, rtt, after } => Event::Punched {
+                who: self.who(*peer),
+                kind: *kind,
+                remote: *remote,
+                rtt_ms: (*rtt).into(),
+                after_ms: (*after).into(),
+            },
+            NodeEvent::Direct { peer, remote, rtt } => {
+                Event::Path { who: self.who(*peer), kind: Route::Direct, remote: *remote, rtt_ms: (*rtt).into() }
+            }
+            NodeEvent::Lost { peer, reason, by_peer } => {
+                Event::Lost { who: self.who(*peer), reason: reason.clone(), by_peer: *by_peer }
+            }
+            NodeEvent::NoPath { peer, tried } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
+            NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
+            NodeEvent::Frame { .. } | NodeEvent::Replaced => return None,
+        })
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Moment, out: &mut Out) {
+        let effects = self.messenger.handle_timeout(now.at);
+        self.apply(effects, now, out);
+    }
+
+    pub(super) fn poll_wakeup(&self) -> Option<Instant> {
+        self.messenger.poll_wakeup()
+    }
+
+    /// What the messenger said since the last call.
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The status, if it has changed since the last call.
+    pub(super) fn take_status(&mut self) -> Option<&Status> {
+        std::mem::take(&mut self.status_changed).then_some(&self.status)
+    }
+
+    fn feed(&mut self, input: Input, now: Moment, out: &mut Out) {
+        let effects = self.messenger.handle(input, now.at);
+        self.apply(effects, now, out);
+    }
+
+    fn apply(&mut self, effects: Vec<Effect>, now: Moment, out: &mut Out) {
+        for effect in effects {
+            match effect {
+                Effect::Send { peer, frame } => out.command(NodeCommand::Send { peer, frame }),
+                Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
+                Effect::Verify { peer } => out.command(NodeCommand::Verify(peer)),
+                Effect::ShowIncoming { peer, id, at_ms, text } => out.show(Event::Message {
+                    dir: Direction::In,
+                    who: self.who(peer),
+                    id: id.to_string(),
+                    text,
+                    // A time that no calendar has is replaced by ours.
+                    at: from_millis(at_ms).unwrap_or(now.wall),
+                    waiting: None,
+                }),
+                Effect::Delivered { peer, id } => {
+                    out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
+                    self.notices.push(Notice::Delivered { peer });
+                }
+                Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
+                Effect::Pong { peer, nonce } => self.notices.push(Notice::Pong { peer, nonce }),
+                Effect::Refused { peer, id, why } => {
+                    out.show(Event::Undelivered { who: self.who(peer), id: id.to_string(), reason: why.to_string() });
+                    self.notices.push(Notice::NotQueued { peer, why });
+                }
+            }
+        }
+    }
+}
+
+fn from_millis(at_ms: u64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(at_ms).ok()?).ok()
+}

@@ -1,0 +1,360 @@
+//! What people and programs see when the node says this or that; no network, no clock.
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use common::candidate::CandidateKind;
+use common::identity::{Identity, PeerId};
+use common::session::{MAX_TEXT, MessageId, PeerFrame};
+use jiff::Timestamp;
+
+use super::*;
+use crate::cli::{self, Cli};
+use crate::commands::{Chat, Ping, Run};
+use crate::data::{Contacts, Status};
+use crate::exit::Exit;
+use crate::net::{NodeCommand, NodeEvent, Party};
+use crate::output::{Direction, Event};
+
+struct World<T> {
+    engine: Engine<T>,
+    start: Instant,
+    elapsed: Duration,
+    next_id: u128,
+}
+
+fn id(seed: u8) -> PeerId {
+    Identity::from_seed(&[seed; 32]).peer_id()
+}
+
+fn bob() -> PeerId {
+    id(2)
+}
+
+fn message(n: u128) -> MessageId {
+    MessageId(n.to_be_bytes())
+}
+
+const RTT: Duration = Duration::from_millis(3);
+const WAIT: Duration = Duration::from_secs(10);
+
+impl<T: Task> World<T> {
+    fn new(task: T) -> (Self, Out) {
+        let mut contacts = Contacts::default();
+        contacts.add(bob(), "Bob").expect("added");
+        let room = Room::new(contacts, Status::new(1, Timestamp::UNIX_EPOCH));
+        let (start, elapsed) = (Instant::now(), Duration::ZERO);
+        let mut world = World { engine: Engine::new(room, task), start, elapsed, next_id: 0 };
+        let out = world.feed(Happening::Started);
+        (world, out)
+    }
+
+    fn feed(&mut self, happening: Happening) -> Out {
+        let wall = Timestamp::UNIX_EPOCH + self.elapsed;
+        self.engine.handle(happening, Moment { at: self.start + self.elapsed, wall, since_start: self.elapsed })
+    }
+
+    fn node(&mut self, event: NodeEvent) -> Out {
+        self.feed(Happening::Node(event))
+    }
+
+    fn frame(&mut self, frame: PeerFrame) -> Out {
+        self.node(NodeEvent::Frame { peer: bob(), frame, rtt: RTT })
+    }
+
+    fn direct(&mut self) -> Out {
+        self.node(NodeEvent::Direct { peer: bob(), remote: remote(), rtt: RTT })
+    }
+
+    fn line(&mut self, text: &str) -> Out {
+        self.next_id += 1;
+        self.feed(Happening::Line(Line::Text(text.into()), message(self.next_id)))
+    }
+
+    /// Lets time go on to the next wakeup, whatever it is for.
+    fn sleep(&mut self) -> Out {
+        let at = self.engine.poll_wakeup().expect("something is due");
+        self.elapsed = at.saturating_duration_since(self.start).max(self.elapsed);
+        self.feed(Happening::Wakeup)
+    }
+}
+
+fn remote() -> std::net::SocketAddr {
+    "11.1.1.7:4000".parse().expect("an address")
+}
+
+fn lost(by_peer: bool) -> NodeEvent {
+    NodeEvent::Lost { peer: bob(), reason: "gone".into(), by_peer }
+}
+
+fn sent(out: &Out) -> Vec<&PeerFrame> {
+    let frames = out.commands.iter().filter_map(|command| match command {
+        NodeCommand::Send { frame, .. } => Some(frame),
+        _ => None,
+    });
+    frames.collect()
+}
+
+fn exit(out: &Out) -> Exit {
+    match out.end.as_ref().expect("an end") {
+        Ok(exit) => *exit,
+        Err(failure) => failure.exit,
+    }
+}
+
+fn chat() -> (World<Chat>, Out) {
+    World::new(Chat::new(bob(), WAIT))
+}
+
+fn ping(arguments: &[&str]) -> (World<Ping>, Out) {
+    let command = ["punchline", "ping", "Bob"].iter().chain(arguments);
+    let cli::Command::Ping(arguments) = Cli::parse_from(command).command else { panic!("ping is ping") };
+    World::new(Ping::new(bob(), &arguments))
+}
+
+#[test]
+fn a_chat_wants_its_peer_from_the_start() {
+    let (_, out) = chat();
+    assert!(matches!(out.commands[..], [NodeCommand::Want(peer)] if peer == bob()));
+}
+
+#[test]
+fn a_line_typed_early_waits_is_sent_once_connected_and_its_receipt_is_shown() {
+    let (mut world, _) = chat();
+    let out = world.line("hello");
+    assert!(matches!(&out.events[..], [Event::Message { dir: Direction::Out, waiting: Some(true), .. }]));
+    assert!(sent(&out).is_empty());
+    let out = world.direct();
+    assert!(matches!(&out.events[..], [Event::Path { .. }]));
+    assert!(matches!(sent(&out)[..], [PeerFrame::Message { text, .. }] if text == "hello"));
+    let out = world.frame(PeerFrame::Receipt { id: message(1) });
+    assert!(matches!(&out.events[..], [Event::Receipt { state: "device", .. }]));
+    let out = world.line("again");
+    assert!(matches!(&out.events[..], [Event::Message { waiting: None, .. }]));
+    assert_eq!(sent(&out).len(), 1);
+}
+
+#[test]
+fn a_message_that_comes_twice_is_shown_once_and_acknowledged_twice() {
+    let (mut world, _) = chat();
+    world.direct();
+    let hello = PeerFrame::Message { id: message(7), at_ms: 1_000, text: "hi".into() };
+    let out = world.frame(hello.clone());
+    assert!(matches!(&out.events[..], [Event::Message { dir: Direction::In, text, .. }] if text == "hi"));
+    assert_eq!(sent(&out), [&PeerFrame::Receipt { id: message(7) }]);
+    let out = world.frame(hello);
+    assert!(out.events.is_empty());
+    assert_eq!(sent(&out), [&PeerFrame::Receipt { id: message(7) }]);
+}
+
+#[test]
+fn empty_lines_are_no_messages_and_long_ones_are_refused() {
+    let (mut world, _) = chat();
+    assert!(world.line("").events.is_empty());
+    assert!(world.line("  \t").events.is_empty());
+    let out = world.feed(Happening::Line(Line::TooLong(MAX_TEXT + 5), message(9)));
+    assert!(matches!(&out.events[..], [Event::Undelivered { reason, .. }] if reason.contains("16389")));
+    let out = world.feed(Happening::EndOfInput);
+    assert_eq!(exit(&out), Exit::Other, "a script must learn that a line was not sent");
+}
+
+#[test]
+fn the_end_of_input_with_nothing_outstanding_ends_a_chat_at_once() {
+    let (mut world, _) = chat();
+    assert_eq!(exit(&world.feed(Happening::EndOfInput)), Exit::Done);
+}
+
+#[test]
+fn the_end_of_input_waits_for_the_last_receipt() {
+    let (mut world, _) = chat();
+    world.line("one");
+    world.line("two");
+    let out = world.feed(Happening::EndOfInput);
+    assert!(matches!(&out.events[..], [Event::Waiting { receipts: 2, .. }]));
+    assert!(out.end.is_none() && !world.engine.takes_input());
+    world.direct();
+    assert!(world.frame(PeerFrame::Receipt { id: message(1) }).end.is_none());
+    assert_eq!(exit(&world.frame(PeerFrame::Receipt { id: message(2) })), Exit::Done);
+}
+
+#[test]
+fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
+    let introduced = NodeEvent::Introduced { peer: bob(), requested: true, addresses: vec![remote()] };
+    let registered = NodeEvent::Registered { observed: remote(), local: Vec::new() };
+    let unreachable = NodeEvent::RendezvousLost { reason: "tried 127.0.0.1:9".into() };
+    let direct = NodeEvent::Direct { peer: bob(), remote: remote(), rtt: RTT };
+    for (heard, expected) in [
+        (vec![], Exit::Timeout),
+        (vec![unreachable.clone()], Exit::Timeout),
+        (vec![unreachable, registered.clone(), NodeEvent::Refused { peer: bob() }], Exit::PeerOffline),
+        (vec![registered.clone(), NodeEvent::Refused { peer: id(3) }], Exit::Timeout),
+        (vec![registered, introduced, NodeEvent::NoPath { peer: bob(), tried: vec![] }], Exit::NoPath),
+        (vec![direct.clone(), lost(true)], Exit::PeerOffline),
+        (vec![direct.clone(), lost(false)], Exit::NoPath),
+        (vec![direct], Exit::Timeout),
+    ] {
+        let (mut world, _) = chat();
+        world.line("anybody there?");
+        world.feed(Happening::EndOfInput);
+        for event in heard.clone() {
+            world.node(event);
+        }
+        let mut out = world.sleep();
+        while out.end.is_none() {
+            out = world.sleep();
+        }
+        assert_eq!(world.elapsed, WAIT);
+        assert_eq!(exit(&out), expected, "{heard:?}");
+        assert!(matches!(&out.events[..], [Event::Undelivered { .. }]), "{:?}", out.events);
+    }
+}
+
+#[test]
+fn ctrl_c_in_a_chat_tells_what_was_not_delivered() {
+    let (mut world, _) = chat();
+    assert_eq!(exit(&world.feed(Happening::Interrupted)), Exit::Done);
+    let (mut world, _) = chat();
+    world.line("hello?");
+    let out = world.feed(Happening::Interrupted);
+    assert!(matches!(&out.events[..], [Event::Undelivered { .. }]));
+    assert_eq!(exit(&out), Exit::Timeout);
+}
+
+#[test]
+fn a_missing_receipt_has_the_path_verified() {
+    let (mut world, _) = chat();
+    world.direct();
+    world.line("hello?");
+    let out = world.sleep();
+    assert!(matches!(out.commands[..], [NodeCommand::Verify(peer)] if peer == bob()));
+}
+
+#[test]
+fn a_wrong_key_ends_a_chat_with_both_keys_named() {
+    for expected in [Party::Peer(bob()), Party::Rendezvous(id(9))] {
+        let (mut world, _) = chat();
+        let out = world.node(NodeEvent::Untrusted { expected, seen: id(66) });
+        assert_eq!(exit(&out), Exit::UntrustedKey);
+        let message = out.end.expect("an end").expect_err("a failure").message;
+        let (Party::Peer(pinned) | Party::Rendezvous(pinned)) = expected;
+        assert!(message.contains(&pinned.to_string()) && message.contains(&id(66).to_string()), "{message}");
+        assert!(matches!(&out.events[..], [Event::Untrusted { .. }]));
+    }
+}
+
+#[test]
+fn nobody_but_the_rendezvous_can_end_a_run_with_a_wrong_key() {
+    let (mut world, _) = World::new(Run);
+    let out = world.node(NodeEvent::Untrusted { expected: Party::Peer(bob()), seen: id(66) });
+    assert!(out.end.is_none());
+    let out = world.node(NodeEvent::Untrusted { expected: Party::Rendezvous(id(9)), seen: id(66) });
+    assert_eq!(exit(&out), Exit::UntrustedKey);
+}
+
+#[test]
+fn a_run_ends_cleanly_when_it_is_interrupted_and_not_when_it_is_replaced() {
+    let (mut world, _) = World::new(Run);
+    assert_eq!(exit(&world.feed(Happening::Interrupted)), Exit::Done);
+    let (mut world, _) = World::new(Run);
+    assert_eq!(exit(&world.node(NodeEvent::Replaced)), Exit::Other);
+    let (mut world, _) = World::new(Run);
+    assert_eq!(exit(&world.feed(Happening::NodeStopped)), Exit::Other);
+}
+
+#[test]
+fn a_ping_ends_with_the_first_direct_reply() {
+    let (mut world, _) = ping(&[]);
+    world.elapsed = Duration::from_millis(100);
+    let out = world.direct();
+    assert_eq!(sent(&out), [&PeerFrame::Ping { nonce: 1 }]);
+    world.elapsed = Duration::from_millis(104);
+    let out = world.frame(PeerFrame::Pong { nonce: 1 });
+    let expected = Duration::from_millis(104).into();
+    assert!(
+        matches!(&out.events[..], [
+            Event::Ping { seq: 1, since_start_ms, .. },
+            Event::Summary { sent: 1, received: 1, first_reply_ms: Some(first), direct_ms: Some(direct), .. },
+        ] if *since_start_ms == expected && *first == expected && *direct == Duration::from_millis(100).into()),
+        "{:?}",
+        out.events
+    );
+    assert_eq!(exit(&out), Exit::Done);
+}
+
+#[test]
+fn a_ping_without_a_path_gives_up_in_time_and_says_why() {
+    let punched = NodeEvent::Punched {
+        peer: bob(),
+        remote: remote(),
+        kind: CandidateKind::ServerReflexive,
+        rtt: RTT,
+        after: RTT,
+    };
+    for (heard, expected) in [
+        (None, Exit::Timeout),
+        (Some(NodeEvent::Refused { peer: bob() }), Exit::PeerOffline),
+        (Some(NodeEvent::NoPath { peer: bob(), tried: vec![remote()] }), Exit::NoPath),
+        (Some(punched), Exit::NoPath),
+    ] {
+        let (mut world, _) = ping(&["--timeout", "5"]);
+        if let Some(event) = heard {
+            world.node(event);
+        }
+        let out = world.sleep();
+        assert_eq!(world.elapsed, Duration::from_secs(5));
+        assert_eq!(exit(&out), expected);
+        assert!(matches!(&out.events[..], [Event::Summary { sent: 0, direct_ms: None, .. }]));
+    }
+}
+
+#[test]
+fn a_ping_without_replies_sends_as_many_as_asked_for() {
+    let (mut world, _) = ping(&["-c", "3", "--interval", "0.5"]);
+    let mut pings = sent(&world.direct()).len();
+    let end = loop {
+        let out = world.sleep();
+        pings += sent(&out).len();
+        if out.end.is_some() {
+            break out;
+        }
+    };
+    assert_eq!((pings, exit(&end)), (3, Exit::Timeout));
+    assert_eq!(world.elapsed, Duration::from_millis(1500));
+}
+
+#[test]
+fn a_late_pong_of_a_lost_session_counts_for_nothing() {
+    let (mut world, _) = ping(&[]);
+    world.direct();
+    world.node(lost(false));
+    assert!(world.frame(PeerFrame::Pong { nonce: 1 }).events.is_empty());
+    assert_eq!(sent(&world.direct()), [&PeerFrame::Ping { nonce: 2 }]);
+}
+
+#[test]
+fn changed_contacts_reach_the_node_and_a_removed_one_ends_its_chat() {
+    let (mut world, _) = chat();
+    let mut contacts = Contacts::default();
+    contacts.add(bob(), "Robert").expect("added");
+    contacts.add(id(3), "Carol").expect("added");
+    let out = world.feed(Happening::Contacts(contacts));
+    assert!(matches!(&out.commands[..], [NodeCommand::Contacts(ids)] if *ids == [bob(), id(3)]));
+    let out = world.direct();
+    assert!(matches!(&out.events[..], [Event::Path { who, .. }] if who.name.as_deref() == Some("Robert")));
+    let out = world.feed(Happening::Contacts(Contacts::default()));
+    assert_eq!(exit(&out), Exit::Other);
+}
+
+#[test]
+fn the_status_follows_what_the_node_says() {
+    let (mut world, _) = World::new(Run);
+    assert!(world.engine.take_status().is_some());
+    assert!(world.engine.take_status().is_none());
+    world.node(NodeEvent::Registered { observed: remote(), local: Vec::new() });
+    world.direct();
+    let status = world.engine.take_status().expect("changed");
+    assert_eq!(status.observed, Some(remote()));
+    assert_eq!(status.sessions.len(), 1);
+    world.node(lost(true));
+    assert!(world.engine.take_status().expect("changed").sessions.is_empty());
+}

@@ -1,0 +1,396 @@
+//! Everything that the program can say. `docs/json.md` describes each event and a test holds the two together.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::candidate::CandidateKind;
+use common::identity::PeerId;
+use common::nat::NatProfile;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::data::State;
+use crate::exit::Failure;
+use crate::net::Party;
+
+/// A time span in milliseconds, with three decimals.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Millis(f64);
+
+impl From<Duration> for Millis {
+    fn from(span: Duration) -> Self {
+        Millis((span.as_secs_f64() * 1e6).round() / 1e3)
+    }
+}
+
+/// As people read it: `0.4 ms`, `3 ms`, `120 ms`, `10.0 s`.
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            short if short < 1.0 => write!(f, "{short:.1} ms"),
+            middle if middle < 1000.0 => write!(f, "{middle:.0} ms"),
+            long => write!(f, "{:.1} s", long / 1000.0),
+        }
+    }
+}
+
+/// Which way packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// From us to the peer, nothing in between but routers.
+    Direct,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Route::Direct => "direct",
+        })
+    }
+}
+
+/// A peer, and what we call them if they are a contact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Who {
+    /// The full id.
+    pub peer: PeerId,
+    /// Our name for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// From us or to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Came.
+    In,
+    /// Goes.
+    Out,
+}
+
+/// What `join` changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinChange {
+    /// The first rendezvous.
+    New,
+    /// The one that was joined already.
+    Same,
+    /// The same one (the same key) at another address.
+    NewAddress,
+    /// Another one than before.
+    Moved,
+    /// The same address with another key.
+    KeyChanged,
+}
+
+/// What became of a contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactChange {
+    /// New.
+    Added,
+    /// Has another name now.
+    Renamed,
+    /// Was there already.
+    Known,
+    /// Gone.
+    Removed,
+    /// Nothing; it is being listed.
+    Listed,
+}
+
+/// A session in a `status` event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SessionLine {
+    /// With whom.
+    #[serde(flatten)]
+    pub who: Who,
+    /// How packets go.
+    pub route: Route,
+    /// Where to.
+    pub remote: SocketAddr,
+    /// Round-trip time.
+    pub rtt_ms: Millis,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// One thing said. The field names and their order are the JSON form.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// `join` is done.
+    Joined {
+        /// Our id.
+        id: PeerId,
+        /// `HOST:PORT`.
+        rendezvous: String,
+        /// Its pinned key.
+        key: PeerId,
+        /// Against before.
+        change: JoinChange,
+        /// `HOST:PORT` before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        was: Option<String>,
+        /// A node that runs still uses what was joined before.
+        restart_needed: bool,
+    },
+    /// Who we are.
+    Id {
+        /// Our id.
+        id: PeerId,
+        /// What to hand to others.
+        link: Option<String>,
+    },
+    /// A contact.
+    Contact {
+        /// What became of it.
+        change: ContactChange,
+        /// Who.
+        #[serde(flatten)]
+        who: Who,
+        /// The name before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        was: Option<String>,
+    },
+    /// A node starts.
+    Started {
+        /// Our id.
+        id: PeerId,
+        /// Where it will register: `HOST:PORT`.
+        rendezvous: String,
+        /// This process.
+        pid: u32,
+        /// The number of contacts.
+        contacts: usize,
+        /// With whom `chat` and `ping` want to speak.
+        #[serde(flatten)]
+        who: Option<Who>,
+    },
+    /// The rendezvous knows us.
+    Registered {
+        /// Our address as it sees it.
+        observed: SocketAddr,
+        /// Our own addresses.
+        local: Vec<SocketAddr>,
+    },
+    /// The rendezvous does not answer; the node keeps trying.
+    RendezvousLost {
+        /// What was tried.
+        reason: String,
+    },
+    /// The rendezvous is about to stop.
+    Draining,
+    /// What the NAT does, as far as is known.
+    Profile {
+        /// RFC 4787's words.
+        profile: NatProfile,
+    },
+    /// The rendezvous introduced us; punching starts.
+    Introduced {
+        /// To whom.
+        #[serde(flatten)]
+        who: Who,
+        /// We asked, rather than they.
+        requested: bool,
+        /// Where the peer may be.
+        addresses: Vec<SocketAddr>,
+    },
+    /// The rendezvous did not introduce us.
+    Refused {
+        /// To whom.
+        #[serde(flatten)]
+        who: Who,
+    },
+    /// The first probe came through.
+    Punched {
+        /// To whom.
+        #[serde(flatten)]
+        who: Who,
+        /// What kind of address answered.
+        kind: CandidateKind,
+        /// Which.
+        remote: SocketAddr,
+        /// The probe's round trip.
+        rtt_ms: Millis,
+        /// Since the introduction.
+        after_ms: Millis,
+    },
+    /// A session stands.
+    Path {
+        /// With whom.
+        #[serde(flatten)]
+        who: Who,
+        /// How packets go.
+        kind: Route,
+        /// Where to.
+        remote: SocketAddr,
+        /// Round-trip time.
+        rtt_ms: Millis,
+    },
+    /// A session is gone.
+    Lost {
+        /// With whom.
+        #[serde(flatten)]
+        who: Who,
+        /// Why.
+        reason: String,
+        /// The peer said goodbye, rather than vanished.
+        by_peer: bool,
+    },
+    /// Punching ended without a path; the node tries again later.
+    NoPath {
+        /// To whom.
+        #[serde(flatten)]
+        who: Who,
+        /// What was probed.
+        tried: Vec<SocketAddr>,
+    },
+    /// A peer suggests a name for itself.
+    Hello {
+        /// Who.
+        #[serde(flatten)]
+        who: Who,
+        /// Its suggestion.
+        suggests: String,
+    },
+    /// A message.
+    Message {
+        /// Which way.
+        dir: Direction,
+        /// From or to whom.
+        #[serde(flatten)]
+        who: Who,
+        /// Its name, in hexadecimal.
+        id: String,
+        /// What.
+        text: String,
+        /// When it was written, by its writer's clock.
+        at: Timestamp,
+        /// Only on the way out: no session stands, it waits for one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting: Option<bool>,
+    },
+    /// A message has arrived.
+    Receipt {
+        /// Where.
+        #[serde(flatten)]
+        who: Who,
+        /// Which.
+        id: String,
+        /// `device`: the receiving client has it.
+        state: &'static str,
+    },
+    /// The end of input was read; receipts are still out.
+    Waiting {
+        /// Whose.
+        #[serde(flatten)]
+        who: Who,
+        /// How many.
+        receipts: usize,
+        /// For how long at most.
+        up_to_ms: Millis,
+    },
+    /// A message that did not reach anybody, as far as we know.
+    Undelivered {
+        /// To whom it should have gone.
+        #[serde(flatten)]
+        who: Who,
+        /// Which.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A ping was answered.
+    Ping {
+        /// By whom.
+        #[serde(flatten)]
+        who: Who,
+        /// From 1.
+        seq: u32,
+        /// How it went.
+        route: Route,
+        /// Where to.
+        remote: SocketAddr,
+        /// There and back.
+        rtt_ms: Millis,
+        /// From the start of the process to the answer.
+        since_start_ms: Millis,
+    },
+    /// How pinging went.
+    Summary {
+        /// Whom.
+        #[serde(flatten)]
+        who: Who,
+        /// Pings sent.
+        sent: u32,
+        /// Answers.
+        received: u32,
+        /// From the start of the process to the first answer.
+        first_reply_ms: Option<Millis>,
+        /// From the start of the process to a direct path.
+        direct_ms: Option<Millis>,
+        /// The best one seen.
+        route: Option<Route>,
+    },
+    /// What `status` found.
+    Status {
+        /// A node is online with this folder.
+        running: bool,
+        /// Our id.
+        id: PeerId,
+        /// The rendezvous joined: `HOST:PORT`.
+        rendezvous: Option<String>,
+        /// The number of contacts.
+        contacts: usize,
+        /// The node's process.
+        pid: Option<u32>,
+        /// How it stands with the rendezvous.
+        state: Option<State>,
+        /// Since when it runs.
+        since: Option<Timestamp>,
+        /// Our address as the rendezvous sees it.
+        observed: Option<SocketAddr>,
+        /// What the NAT does.
+        profile: Option<NatProfile>,
+        /// Sessions that stand.
+        sessions: Vec<SessionLine>,
+    },
+    /// Somebody showed the wrong key. Ends `chat` and `ping` of that peer, and everything if it is the rendezvous.
+    Untrusted {
+        /// `rendezvous` or `peer`.
+        who: &'static str,
+        /// The key that it should have been.
+        expected: PeerId,
+        /// The key shown.
+        seen: PeerId,
+    },
+    /// The command failed. The last line.
+    Error {
+        /// The exit code.
+        code: u8,
+        /// The word for it.
+        kind: &'static str,
+        /// What to do.
+        message: String,
+    },
+}
+
+impl Event {
+    /// The last line of a command that failed.
+    pub fn error(failure: &Failure) -> Self {
+        Event::Error { code: failure.exit.code(), kind: failure.exit.kind(), message: failure.message.clone() }
+    }
+
+    /// Somebody showed the wrong key.
+    pub fn untrusted(expected: Party, seen: PeerId) -> Self {
+        match expected {
+            Party::Rendezvous(expected) => Event::Untrusted { who: "rendezvous", expected, seen },
+            Party::Peer(expected) => Event::Untrusted { who: "peer", expected, seen },
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One example of every event, and the test that `docs/json.md` shows exactly these lines.
+
+use common::candidate::CandidateKind;
+use common::identity::{Identity, PeerId};
+use common::link::{Link, Rendezvous};
+use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::event::*;
+use super::printer::json;
+use super::text;
+use crate::data::State;
+use crate::exit::{Exit, Failure};
+use crate::net::Party;
+
+fn id(seed: u8) -> PeerId {
+    Identity::from_seed(&[seed; 32]).peer_id()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a timestamp")
+}
+
+fn ms(ms: f64) -> Millis {
+    std::time::Duration::from_secs_f64(ms / 1e3).into()
+}
+
+fn profile() -> NatProfile {
+    NatProfile {
+        translated: Some(true),
+        mapping: Some(Mapping::EndpointIndependent),
+        filtering: Some(Filtering::AddressAndPortDependent),
+        ports: Some(PortAssignment::Random { low: 33012, high: 60871 }),
+        hairpinning: None,
+    }
+}
+
+/// In the order of the enum. The match has no wildcard: a new event without an example does not compile.
+fn examples() -> Vec<Event> {
+    let bob = || Who { peer: id(2), name: Some("Bob".into()) };
+    let remote = || "11.1.1.7:4000".parse().expect("an address");
+    let home = || "192.168.1.7:4000".parse().expect("an address");
+    let now = at("2026-11-21T18:03:04.25Z");
+    let rendezvous = || "example.org:3478".to_owned();
+    let message = "6f1d0c7c0f3d4e5a8b9c0d1e2f3a4b5c";
+    let link = Link::Peer {
+        rendezvous: Rendezvous { host: "example.org".into(), port: 3478, key: id(9) },
+        peer: id(1),
+        name: Some("Alice".into()),
+    };
+    let all = vec![
+        Event::Joined {
+            id: id(1),
+            rendezvous: rendezvous(),
+            key: id(9),
+            change: JoinChange::Moved,
+            was: Some("old.example.org:3478".into()),
+            restart_needed: false,
+        },
+        Event::Id { id: id(1), link: Some(link.to_string()) },
+        Event::Contact { change: ContactChange::Renamed, who: bob(), was: Some("Robert".into()) },
+        Event::Started { id: id(1), rendezvous: rendezvous(), pid: 4711, contacts: 2, who: Some(bob()) },
+        Event::Registered { observed: remote(), local: vec![home()] },
+        Event::RendezvousLost { reason: "tried 11.1.1.1:3478, no answer within 2 s".into() },
+        Event::Draining,
+        Event::Profile { profile: profile() },
+        Event::Introduced { who: bob(), requested: true, addresses: vec![remote(), home()] },
+        Event::Refused { who: bob() },
+        Event::Punched {
+            who: bob(),
+            kind: CandidateKind::ServerReflexive,
+            remote: remote(),
+            rtt_ms: ms(3.127),
+            after_ms: ms(41.8),
+        },
+        Event::Path { who: bob(), kind: Route::Direct, remote: remote(), rtt_ms: ms(3.127) },
+        Event::Lost { who: bob(), reason: "the path fell silent".into(), by_peer: false },
+        Event::NoPath { who: bob(), tried: vec![remote(), home()] },
+        Event::Hello { who: bob(), suggests: "Robert".into() },
+        Event::Message {
+            dir: Direction::Out,
+            who: bob(),
+            id: message.into(),
+            text: "hello".into(),
+            at: now,
+            waiting: Some(true),
+        },
+        Event::Receipt { who: bob(), id: message.into(), state: "device" },
+        Event::Waiting { who: bob(), receipts: 1, up_to_ms: ms(10_000.0) },
+        Event::Undelivered { who: bob(), id: message.into(), reason: "no receipt came back".into() },
+        Event::Ping {
+            who: bob(),
+            seq: 1,
+            route: Route::Direct,
+            remote: remote(),
+            rtt_ms: ms(3.4),
+            since_start_ms: ms(187.532),
+        },
+        Event::Summary {
+            who: bob(),
+            sent: 1,
+            received: 1,
+            first_reply_ms: Some(ms(187.532)),
+            direct_ms: Some(ms(184.1)),
+            route: Some(Route::Direct),
+        },
+        Event::Status {
+            running: true,
+            id: id(1),
+            rendezvous: Some(rendezvous()),
+            contacts: 2,
+            pid: Some(4711),
+            state: Some(State::Online),
+            since: Some(now),
+            observed: Some(remote()),
+            profile: Some(profile()),
+            sessions: vec![SessionLine {
+                who: bob(),
+                route: Route::Direct,
+                remote: remote(),
+                rtt_ms: ms(3.127),
+                since: now,
+            }],
+        },
+        Event::untrusted(Party::Peer(id(2)), id(3)),
+        Event::error(&Failure::new(Exit::Timeout, "the rendezvous did not answer in time; is there a network?")),
+    ];
+    for event in &all {
+        match event {
+            Event::Joined { .. }
+            | Event::Id { .. }
+            | Event::Contact { .. }
+            | Event::Started { .. }
+            | Event::Registered { .. }
+            | Event::RendezvousLost { .. }
+            | Event::Draining
+            | Event::Profile { .. }
+            | Event::Introduced { .. }
+            | Event::Refused { .. }
+            | Event::Punched { .. }
+            | Event::Path { .. }
+            | Event::Lost { .. }
+            | Event::NoPath { .. }
+            | Event::Hello { .. }
+            | Event::Message { .. }
+            | Event::Receipt { .. }
+            | Event::Waiting { .. }
+            | Event::Undelivered { .. }
+            | Event::Ping { .. }
+            | Event::Summary { .. }
+            | Event::Status { .. }
+            | Event::Untrusted { .. }
+            | Event::Error { .. } => {}
+        }
+    }
+    all
+}
+
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/json.md");
+
+#[test]
+fn the_documentation_shows_exactly_the_lines_that_are_printed() {
+    let docs = std::fs::read_to_string(DOCS).expect("docs/json.md");
+    let shown: Vec<&str> = docs.lines().filter(|line| line.starts_with("{\"v\":")).collect();
+    let printed: Vec<String> = examples().iter().map(json).collect();
+    assert_eq!(shown, printed, "update docs/json.md:\n{}", printed.join("\n"));
+}
+
+#[test]
+fn the_documentation_names_every_exit_code() {
+    let docs = std::fs::read_to_string(DOCS).expect("docs/json.md");
+    for exit in Exit::ALL {
+        let row = format!("| {} | `{}` | {} |", exit.code(), exit.kind(), exit.meaning());
+        assert!(docs.contains(&row), "docs/json.md lacks: {row}");
+    }
+}
+
+#[test]
+fn people_read_this() {
+    let now = at("2026-11-21T18:03:05Z");
+    let lines: Vec<String> = examples().iter().filter_map(|event| text::render(event, now, &TimeZone::UTC)).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn what_others_say_cannot_command_the_terminal() {
+    let evil = "\u{1b}]0;owned\u{07}\u{1b}[2Jhi\nBob: I agree\u{202e}";
+    let who = || Who { peer: id(2), name: Some(evil.into()) };
+    let now = at("2026-11-21T18:03:05Z");
+    let events = [
+        Event::Message { dir: Direction::In, who: who(), id: "00".into(), text: evil.into(), at: now, waiting: None },
+        Event::Hello { who: who(), suggests: evil.to_lowercase() },
+        Event::Lost { who: who(), reason: evil.into(), by_peer: false },
+        Event::RendezvousLost { reason: evil.into() },
+        Event::Contact { change: ContactChange::Renamed, who: who(), was: Some(evil.into()) },
+        Event::error(&Failure::other(evil)),
+    ];
+    for event in events {
+        let line = text::render(&event, now, &TimeZone::UTC).expect("shown");
+        assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+        assert!(!json(&event).chars().any(char::is_control));
+    }
+}

@@ -1,0 +1,11 @@
+//! What people and programs read: [`Event`]s, printed as text or as one JSON object a line.
+
+mod event;
+#[cfg(test)]
+mod examples;
+mod printer;
+pub mod sanitize;
+mod text;
+
+pub use event::{ContactChange, Direction, Event, JoinChange, Millis, Route, SessionLine, Who};
+pub use printer::{Gone, Mode, Printer};

@@ -1,0 +1,93 @@
+//! Standard output, a line at a time.
+
+use std::io::{self, Write};
+
+use common::identity::PeerId;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::{Event, text};
+use crate::exit::Failure;
+
+/// The `v` of every JSON line. A field that goes away or changes its meaning is a new version; a new field or a new
+/// event is not.
+const VERSION: u8 = 1;
+
+/// For whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
+}
+
+/// Standard output cannot be written to any more: its reader has gone, which ends a command quietly.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed: {0}")]
+pub struct Gone(#[from] io::Error);
+
+/// Prints events.
+pub struct Printer {
+    mode: Mode,
+    zone: TimeZone,
+    out: Box<dyn Write + Send>,
+    complaints: Box<dyn Write + Send>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u8,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Printer {
+    /// A printer to standard output and, for errors in words, standard error.
+    pub fn standard(mode: Mode) -> Self {
+        Printer { mode, zone: TimeZone::system(), out: Box::new(io::stdout()), complaints: Box::new(io::stderr()) }
+    }
+
+    /// Prints one event that happens now, and flushes: whoever reads it may be waiting for it.
+    pub fn print(&mut self, event: &Event, now: Timestamp) -> Result<(), Gone> {
+        match self.mode {
+            Mode::Json => writeln!(self.out, "{}", json(event))?,
+            Mode::Text => {
+                if let Some(line) = text::render(event, now, &self.zone) {
+                    writeln!(self.out, "{line}")?;
+                }
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    /// Says why the command failed: in words on standard error, and in JSON on standard output if that was asked for.
+    pub fn fail(&mut self, failure: &Failure, now: Timestamp) {
+        if self.mode == Mode::Json {
+            let _ = self.print(&Event::error(failure), now);
+        }
+        for line in text::failure(failure) {
+            let _ = writeln!(self.complaints, "{line}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Printer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Printer").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// One event as its line of JSON.
+pub(super) fn json(event: &Event) -> String {
+    serde_json::to_string(&Line { v: VERSION, event }).unwrap_or_else(|error| {
+        format!(r#"{{"v":{VERSION},"event":"error","code":1,"kind":"other","message":"{error}"}}"#)
+    })
+}
+
+/// What a peer is called on a terminal.
+pub(super) fn label(peer: PeerId, name: Option<&str>) -> String {
+    name.map_or_else(|| peer.short(), super::sanitize::line)
+}

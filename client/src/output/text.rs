@@ -1,0 +1,256 @@
+//! Events in words. Whatever may come from outside goes through [`sanitize::line`].
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use common::candidate::CandidateKind;
+use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::printer::label;
+use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, sanitize};
+use crate::data::State;
+use crate::exit::Failure;
+
+/// The line for an event, without its end; `None` if people need not be told.
+pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<String> {
+    let clock = |line: String| Some(format!("{} {line}", time(now, now, zone)));
+    match event {
+        Event::Joined { .. } | Event::Id { .. } | Event::Contact { .. } | Event::Status { .. } => {
+            Some(answer(event, now, zone))
+        }
+        Event::Message { dir, who, text, at, waiting, .. } => {
+            let from = match dir {
+                Direction::In => name(who),
+                Direction::Out => "you".to_owned(),
+            };
+            let waits = if *waiting == Some(true) { "  (waiting for a connection)" } else { "" };
+            Some(format!("{} {from}: {}{waits}", time(*at, now, zone), sanitize::line(text)))
+        }
+        Event::Hello { who, suggests } if who.name.as_deref() == Some(suggests) || suggests.is_empty() => None,
+        Event::Error { message, .. } => Some(sanitize::line(message)),
+        happened => clock(news(happened)),
+    }
+}
+
+/// What a command answers, once.
+fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
+    match event {
+        Event::Joined { id, rendezvous, key, change, was, restart_needed } => {
+            let mut line = match change {
+                JoinChange::New => format!("Joined {rendezvous}. You are {id}"),
+                JoinChange::Same => format!("You had joined {rendezvous} already. You are {id}"),
+                JoinChange::NewAddress => {
+                    format!("Your rendezvous is now reached at {rendezvous}. You are {id}")
+                }
+                JoinChange::Moved => format!(
+                    "Joined {rendezvous} and left {}. You are still {id}; contacts meet you only if they join it too",
+                    was.as_deref().unwrap_or("the one before")
+                ),
+                JoinChange::KeyChanged => format!(
+                    "Joined {rendezvous}, which has another key than before: it is now {key}. If nobody told you \
+                     why, ask whoever runs it. You are still {id}"
+                ),
+            };
+            if *restart_needed {
+                line.push_str("\nThe punchline that is online now goes on as it was; restart it");
+            }
+            line
+        }
+        Event::Id { id, link: Some(link) } => format!("{id}\n{link}"),
+        Event::Id { id, link: None } => format!("{id}\nno link yet: join a rendezvous with `punchline join LINK`"),
+        Event::Contact { change, who, was } => {
+            let was = was.as_deref().map(sanitize::line).unwrap_or_default();
+            match change {
+                ContactChange::Added => {
+                    format!("Added {}. They must add you too: `punchline id` shows your link", name(who))
+                }
+                ContactChange::Renamed => format!("{was} is now called {}", name(who)),
+                ContactChange::Known => format!("{} is a contact already", name(who)),
+                ContactChange::Removed => format!("Removed {} ({})", name(who), who.peer),
+                ContactChange::Listed => format!("{}  {}", who.peer, name(who)),
+            }
+        }
+        Event::Status { running, id, rendezvous, contacts, pid, state, since, observed, profile, sessions } => {
+            let mut lines = vec![format!("you         {id}")];
+            lines.push(format!(
+                "rendezvous  {}",
+                rendezvous.as_deref().unwrap_or("none; join one with `punchline join LINK`")
+            ));
+            lines.push(format!("contacts    {contacts}"));
+            if !running {
+                lines.push("node        not running; `punchline run` goes online".to_owned());
+                return lines.join("\n");
+            }
+            let pid = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+            let since = since.map(|since| format!(", since {}", time(since, now, zone))).unwrap_or_default();
+            lines.push(format!("node        {}{pid}{since}", state.map_or("running", state_word)));
+            if let Some(observed) = observed {
+                lines.push(format!("seen at     {observed}"));
+            }
+            if let Some(profile) = profile {
+                lines.push(format!("nat         {}", nat(profile)));
+            }
+            if sessions.is_empty() {
+                lines.push("sessions    none".to_owned());
+            }
+            lines.extend(sessions.iter().map(|session| session_line(session, now, zone)));
+            lines.join("\n")
+        }
+        _ => String::new(),
+    }
+}
+
+/// What happens while online.
+fn news(event: &Event) -> String {
+    match event {
+        Event::Started { id, rendezvous, contacts, who, .. } => match who {
+            Some(who) => format!("you are {}; looking for {} through {rendezvous}", id.short(), name(who)),
+            None => format!("you are {id}; {contacts} contacts; registering at {rendezvous}. Ctrl-C stops"),
+        },
+        Event::Registered { observed, .. } => format!("online; the rendezvous sees you at {observed}"),
+        Event::RendezvousLost { reason } => {
+            format!("the rendezvous does not answer: {}; trying again", sanitize::line(reason))
+        }
+        Event::Draining => "the rendezvous is about to stop; connections that stand are not affected".to_owned(),
+        Event::Profile { profile } => format!("your NAT: {}", nat(profile)),
+        Event::Introduced { who, requested, addresses } => {
+            let how = if *requested { "introduced to" } else { "asked for by" };
+            format!("{how} {}, who may be at {}", name(who), list(addresses))
+        }
+        Event::Refused { who } => {
+            format!("{} is offline, or does not have you as a contact; trying again", name(who))
+        }
+        Event::Punched { who, kind, remote, rtt_ms, after_ms } => format!(
+            "first probe through to {} at {remote} ({}) after {after_ms}, round trip {rtt_ms}",
+            name(who),
+            kind_words(*kind)
+        ),
+        Event::Path { who, kind, remote, rtt_ms } => format!("{}: {kind} {remote}, {rtt_ms}", name(who)),
+        Event::Lost { who, by_peer: true, .. } => format!("{} has gone offline", name(who)),
+        Event::Lost { who, reason, .. } => format!("lost the connection to {}: {}", name(who), sanitize::line(reason)),
+        Event::NoPath { who, tried } => {
+            format!("no path to {} (tried {}); trying again", name(who), list(tried))
+        }
+        Event::Hello { who, suggests } => format!("{} calls themself {}", name(who), sanitize::line(suggests)),
+        Event::Receipt { who, .. } => format!("delivered to {}", name(who)),
+        Event::Waiting { who, receipts, up_to_ms } => {
+            let messages = if *receipts == 1 { "a message".to_owned() } else { format!("{receipts} messages") };
+            format!("waiting up to {up_to_ms} for {} to receive {messages}", name(who))
+        }
+        Event::Undelivered { who, id, reason } => {
+            format!("not delivered to {}: message {}, {}", name(who), &id[..8.min(id.len())], sanitize::line(reason))
+        }
+        Event::Ping { who, seq, route, remote, rtt_ms, since_start_ms } => {
+            format!("reply {seq} from {}: {route} {remote}, {rtt_ms} ({since_start_ms} after the start)", name(who))
+        }
+        Event::Summary { who, sent, received, first_reply_ms, direct_ms, route } => {
+            let mut line = format!("{}: {received} of {sent} answered", name(who));
+            if let Some(first) = first_reply_ms {
+                let _ = write!(line, ", first reply after {first}");
+            }
+            match (direct_ms, route) {
+                (Some(direct), _) => _ = write!(line, ", direct after {direct}"),
+                (None, _) => line.push_str(", no direct path"),
+            }
+            line
+        }
+        Event::Untrusted { who, expected, seen } => {
+            format!("the {who} showed another key than the one expected: expected {expected}, saw {seen}")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The lines for standard error.
+pub(super) fn failure(failure: &Failure) -> Vec<String> {
+    let mut lines: Vec<String> = failure.message.lines().map(sanitize::line).collect();
+    if let Some(first) = lines.first_mut() {
+        first.insert_str(0, "punchline: ");
+    }
+    lines
+}
+
+fn name(who: &Who) -> String {
+    label(who.peer, who.name.as_deref())
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    if addresses.is_empty() {
+        return "no known address".to_owned();
+    }
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn kind_words(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Host => "its own address",
+        CandidateKind::ServerReflexive => "its router's address",
+        CandidateKind::PeerReflexive => "an address found by its probe",
+    }
+}
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Connecting => "connecting",
+        State::Online => "online",
+        State::Lost => "rendezvous lost, trying again",
+        State::Draining => "online, the rendezvous is about to stop",
+    }
+}
+
+fn session_line(session: &SessionLine, now: Timestamp, zone: &TimeZone) -> String {
+    format!(
+        "session     {}: {} {}, {}, since {}",
+        name(&session.who),
+        session.route,
+        session.remote,
+        session.rtt_ms,
+        time(session.since, now, zone)
+    )
+}
+
+/// The profile in words.
+fn nat(profile: &NatProfile) -> String {
+    if profile.translated == Some(false) {
+        return "none, your address is your own".to_owned();
+    }
+    let mut parts = Vec::new();
+    parts.extend(profile.mapping.map(|mapping| match mapping {
+        Mapping::EndpointIndependent => "one external port for all destinations".to_owned(),
+        Mapping::AddressDependent => "another external port for each destination address".to_owned(),
+        Mapping::AddressAndPortDependent => {
+            "another external port for each destination address and port (symmetric)".to_owned()
+        }
+    }));
+    parts.extend(profile.ports.map(|ports| match ports {
+        PortAssignment::Preserved => "ports preserved".to_owned(),
+        PortAssignment::Sequential { step } => format!("ports in steps of {step}"),
+        PortAssignment::Random { low, high } => format!("random ports between {low} and {high}"),
+    }));
+    parts.extend(profile.filtering.map(|filtering| match filtering {
+        Filtering::EndpointIndependent => "lets everybody in".to_owned(),
+        Filtering::AddressDependent => "lets in whom you sent to, from any port".to_owned(),
+        Filtering::AddressAndPortDependent => "lets in only the ports that you sent to".to_owned(),
+    }));
+    parts.extend(
+        profile.hairpinning.map(
+            |hairpinning| {
+                if hairpinning { "with loopback".to_owned() } else { "without loopback".to_owned() }
+            },
+        ),
+    );
+    match (parts.is_empty(), profile.translated) {
+        (true, Some(true)) => "there is one, more is not known yet".to_owned(),
+        (true, _) => "not known yet".to_owned(),
+        (false, _) => parts.join("; "),
+    }
+}
+
+/// `12:01:03`, with the date in front if that is not today.
+fn time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let (at, now) = (at.to_zoned(zone.clone()), now.to_zoned(zone.clone()));
+    let format = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    at.strftime(format).to_string()
+}

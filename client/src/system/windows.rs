@@ -1,0 +1,30 @@
+//! Everything that is not Unix. A user's profile folder is already closed to other users there.
+
+use std::fs::{Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Makes the folder and those above it.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// Files inherit their access from the folder.
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Not to be told from a mode here.
+pub(crate) fn readable_by_others(_: &Metadata) -> bool {
+    false
+}
+
+/// Folders cannot be synced here.
+pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Comes back on Ctrl-C.
+pub(crate) async fn terminated() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
