@@ -28,6 +28,8 @@ const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
 /// What the driver hears.
 #[derive(Debug)]
 pub(super) enum ControlEvent {
+    /// A connection stands, to this address; what the server says comes next.
+    Connected { server: SocketAddr },
     /// From the server.
     Message(FromServer),
     /// No connection (any more); another attempt follows.
@@ -95,6 +97,9 @@ impl Control {
         for address in addresses.into_iter().take(4) {
             match self.connect(address).await {
                 Ok(connection) => {
+                    if self.events.send(ControlEvent::Connected { server: address }).await.is_err() {
+                        return End::Over;
+                    }
                     let end = self.serve(&connection, pause).await;
                     connection.close(VarInt::from_u32(CloseCode::Done.code()), b"");
                     return end;
@@ -105,7 +110,9 @@ impl Control {
         }
         match tried.is_empty() {
             true => End::Failed(format!("{name} has no address")),
-            false => End::Failed(format!("no answer from the rendezvous {name} (tried over UDP: {})", tried.join("; "))),
+            false => {
+                End::Failed(format!("no answer from the rendezvous {name} (tried over UDP: {})", tried.join("; ")))
+            }
         }
     }
 
@@ -195,14 +202,12 @@ fn end_of(error: ConnectionError) -> End {
 /// A connection's end in words for a person.
 pub(super) fn describe(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::ApplicationClosed(close) => {
-            match CloseCode::from_code(close.error_code.into_inner()) {
-                Some(CloseCode::Draining) => "the rendezvous is stopping".into(),
-                Some(CloseCode::RateLimited) => "the rendezvous says that we ask too much".into(),
-                Some(CloseCode::Full) => "the rendezvous has no room".into(),
-                _ => format!("closed by the other side: {close}"),
-            }
-        }
+        ConnectionError::ApplicationClosed(close) => match CloseCode::from_code(close.error_code.into_inner()) {
+            Some(CloseCode::Draining) => "the rendezvous is stopping".into(),
+            Some(CloseCode::RateLimited) => "the rendezvous says that we ask too much".into(),
+            Some(CloseCode::Full) => "the rendezvous has no room".into(),
+            _ => format!("closed by the other side: {close}"),
+        },
         ConnectionError::Reset => "the other side was restarted".into(),
         ConnectionError::TimedOut => "no answer any more".into(),
         other => other.to_string(),

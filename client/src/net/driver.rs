@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use common::discovery::{Config as DiscoveryConfig, Event as DiscoveryEvent};
 use common::identity::PeerId;
-use common::introduction::{FromServer, Introduction, IntroductionId, MAX_CAPABILITIES, Register, Role};
+use common::introduction::{
+    FromServer, Introduction, IntroductionId, MAX_ADDRESSES, MAX_CAPABILITIES, Register, Role, StunEndpoints,
+};
 use common::nat::NatProfile;
 use common::pairing::Pairing;
 use common::path::Received;
@@ -14,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::api::{NodeCommand, NodeEvent, Party};
 use super::control::ControlEvent;
+use super::discovering::Discovering;
 use super::interfaces;
 use super::peer::Peer;
 use super::quic_socket::Stun;
@@ -45,6 +49,13 @@ pub(super) struct Driver {
     register: watch::Sender<Register>,
     remembered: VecDeque<IntroductionId>,
     outage_told: Option<Instant>,
+    /// The address at which the rendezvous was reached.
+    server: Option<SocketAddr>,
+    discovering: Option<Discovering>,
+    /// A run that should be started.
+    to_discover: Option<DiscoveryConfig>,
+    /// The observed address of the last run: the NAT is looked at again when it changes.
+    discovered: Option<SocketAddr>,
 }
 
 /// What the node registers at its start: before anything is known of its NAT.
@@ -53,11 +64,27 @@ pub(super) fn first_registration() -> Register {
     Register { epoch, capabilities: Vec::new(), reflexive: Vec::new(), profile: NatProfile::default() }
 }
 
+async fn fresh_answer(run: &mut Option<Discovering>) -> Option<Stun> {
+    match run {
+        Some(run) => Some(run.answer().await),
+        None => None,
+    }
+}
+
 impl Driver {
     pub(super) fn new(node: Resources, register: watch::Sender<Register>) -> Self {
         let contacts = node.config.contacts.clone();
-        let mut driver =
-            Driver { node, peers: BTreeMap::new(), register, remembered: VecDeque::new(), outage_told: None };
+        let mut driver = Driver {
+            node,
+            peers: BTreeMap::new(),
+            register,
+            remembered: VecDeque::new(),
+            outage_told: None,
+            server: None,
+            discovering: None,
+            to_discover: None,
+            discovered: None,
+        };
         driver.set_contacts(&contacts);
         driver
     }
@@ -65,7 +92,11 @@ impl Driver {
     /// Runs until the application has dropped its side; then says goodbye.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         loop {
-            let wakeup = self.peers.values().filter_map(Peer::wakeup).min();
+            if let Some(config) = self.to_discover.take() {
+                self.discovering = Discovering::start(config, &self.node.socket, Instant::now()).await;
+            }
+            let run = self.discovering.as_ref().and_then(Discovering::wakeup);
+            let wakeup = self.peers.values().filter_map(Peer::wakeup).chain(run).min();
             let sleep = wakeup.map(|at| tokio::time::sleep_until(at.into()));
             let room = self.node.outbox.len() < OUTBOX;
             tokio::select! {
@@ -78,6 +109,7 @@ impl Driver {
                     Err(_) => break,
                 },
                 Some((source, payload)) = inputs.stun.recv() => self.stun(source, &payload),
+                Some(answer) = fresh_answer(&mut self.discovering) => self.fresh(&answer),
                 Some(event) = inputs.control.recv() => self.control(event),
                 Some(event) = inputs.sessions.recv(), if room => self.session(event),
                 Some(incoming) = self.node.endpoint.accept() => self.incoming(incoming),
@@ -87,6 +119,10 @@ impl Driver {
             for peer in self.peers.values_mut().filter(|peer| peer.wakeup().is_some_and(|at| at <= now)) {
                 peer.timeout(now, &mut self.node);
             }
+            if let Some(run) = &mut self.discovering {
+                run.timeout(&self.node.socket, now);
+            }
+            self.after_discovery();
         }
         self.peers.values_mut().for_each(|peer| peer.unwant(Bye::Stopping));
         self.node.endpoint.close((Bye::Stopping as u32).into(), b"");
@@ -142,9 +178,56 @@ impl Driver {
     fn stun(&mut self, source: SocketAddr, payload: &[u8]) {
         let now = Instant::now();
         let received = Received { source, payload };
+        if let Some(run) = &mut self.discovering
+            && run.main(source, payload, &self.node.socket, now)
+        {
+            return;
+        }
         if !self.peers.values_mut().any(|peer| peer.stun(received, now, &mut self.node)) {
             tracing::trace!("a STUN datagram for nobody");
         }
+    }
+
+    fn fresh(&mut self, answer: &Stun) {
+        if let Some(run) = &mut self.discovering {
+            run.fresh(answer, &self.node.socket, Instant::now());
+        }
+    }
+
+    /// Passes on what the run has found out.
+    fn after_discovery(&mut self) {
+        while let Some(event) = self.discovering.as_mut().and_then(Discovering::poll_event) {
+            match event {
+                DiscoveryEvent::Reflexive(address) => drop(self.register.send_if_modified(|register| {
+                    let room = register.reflexive.len() < MAX_ADDRESSES;
+                    if room {
+                        register.reflexive.push(address);
+                    }
+                    room
+                })),
+                DiscoveryEvent::Finished(profile) => {
+                    self.discovering = None;
+                    self.register.send_if_modified(|register| {
+                        let changed = register.profile != profile;
+                        register.profile = profile;
+                        changed
+                    });
+                    self.node.emit(NodeEvent::Profile(profile));
+                }
+            }
+        }
+    }
+
+    /// Looks at the NAT, unless that has been done for this observed address.
+    fn discover(&mut self, observed: SocketAddr, endpoints: StunEndpoints, local: Vec<SocketAddr>) {
+        let Some(server) = self.server.filter(|_| self.discovered != Some(observed)) else { return };
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            return tracing::error!(%error, "the system has no randomness; the NAT is not looked at");
+        }
+        self.discovered = Some(observed);
+        self.register.send_if_modified(|register| !std::mem::take(&mut register.reflexive).is_empty());
+        self.to_discover = Some(DiscoveryConfig { server, endpoints, local, fresh_port: 0, observed, seed });
     }
 
     fn incoming(&mut self, incoming: Incoming) {
@@ -159,6 +242,7 @@ impl Driver {
     fn control(&mut self, event: ControlEvent) {
         let now = Instant::now();
         match event {
+            ControlEvent::Connected { server } => self.server = Some(canonical(server)),
             ControlEvent::Message(message) => self.message(message, now),
             ControlEvent::Lost { reason } => {
                 self.outage();
@@ -192,6 +276,7 @@ impl Driver {
                 self.node.observed = Some(observed);
                 self.outage_told = None;
                 let local = interfaces::host_candidates(&self.node.socket);
+                self.discover(observed, registered.stun, local.clone());
                 self.node.emit(NodeEvent::Registered { observed, local });
                 self.peers.values_mut().for_each(|peer| peer.pursue(now, &mut self.node));
             }
@@ -226,7 +311,9 @@ impl Driver {
         match self.peers.get_mut(&introduction.peer) {
             // An answer to a request that we do not remember asking: the peer is waiting for us all the same.
             Some(peer) => peer.introduced(introduction, now, &mut self.node),
-            None => tracing::warn!(asked = ?matches!(introduction.role, Role::Requester { .. }), "introduced to a stranger"),
+            None => {
+                tracing::warn!(asked = ?matches!(introduction.role, Role::Requester { .. }), "introduced to a stranger")
+            }
         }
     }
 

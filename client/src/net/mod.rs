@@ -15,6 +15,7 @@
 
 pub mod api;
 mod control;
+mod discovering;
 mod driver;
 mod interfaces;
 mod peer;
@@ -49,10 +50,11 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<(Node, mpsc::Receiver<NodeEvent>), NodeError> {
         let (socket, stun) = QuicSocket::open().map_err(NodeError::Socket)?;
         let own_id = config.identity.peer_id();
-        let endpoint = transport::endpoint(socket.clone(), &config.certificate, own_id).map_err(|error| match error {
-            TlsOrIo::Tls(error) => NodeError::Tls(error),
-            TlsOrIo::Io(error) => NodeError::Socket(error),
-        })?;
+        let endpoint =
+            transport::endpoint(socket.clone(), &config.certificate, own_id).map_err(|error| match error {
+                TlsOrIo::Tls(error) => NodeError::Tls(error),
+                TlsOrIo::Io(error) => NodeError::Socket(error),
+            })?;
         let (requests, asked) = mpsc::channel(64);
         let (control_events, control) = mpsc::channel(64);
         let (session_events, sessions) = mpsc::channel(256);

@@ -104,7 +104,8 @@ impl Peer {
 
     /// Asks for an introduction if it is time and there is nothing under way.
     pub(super) fn pursue(&mut self, now: Instant, node: &mut Resources) {
-        let busy = self.request.is_some() || self.punching.is_some() || self.standing.is_some() || self.current.is_some();
+        let busy =
+            self.request.is_some() || self.punching.is_some() || self.standing.is_some() || self.current.is_some();
         if !self.wanted || busy || node.observed.is_none() || self.next_try.is_some_and(|at| now < at) {
             return;
         }
@@ -157,7 +158,8 @@ impl Peer {
             keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
         };
         let mut agent = Agent::new(config, &self.pairing, now);
-        let reflexive = introduction.addresses.iter().map(|a| Candidate { kind: CandidateKind::ServerReflexive, address: *a });
+        let reflexive =
+            introduction.addresses.iter().map(|a| Candidate { kind: CandidateKind::ServerReflexive, address: *a });
         let hosts = self.open_candidates(&request_context(node.config.rendezvous.key), &introduction.sealed);
         agent.handle_command(Command::AddCandidates(hosts.into_iter().chain(reflexive).collect()), now);
         node.emit(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
@@ -172,7 +174,9 @@ impl Peer {
     /// More of the peer's candidates.
     pub(super) fn trickled(&mut self, trickle: &Trickle, now: Instant, node: &mut Resources) {
         let hosts = self.open_candidates(&trickle_context(trickle.introduction), &trickle.sealed);
-        for live in self.punching.iter_mut().chain(&mut self.standing).filter(|l| l.introduction == trickle.introduction) {
+        for live in
+            self.punching.iter_mut().chain(&mut self.standing).filter(|l| l.introduction == trickle.introduction)
+        {
             live.agent.handle_command(Command::AddCandidates(hosts.clone()), now);
         }
         self.after_agents(now, node);
@@ -192,7 +196,8 @@ impl Peer {
 
     /// Takes a STUN datagram; `false` if it is not this peer's.
     pub(super) fn stun(&mut self, received: Received<'_>, now: Instant, node: &mut Resources) -> bool {
-        let mine = self.punching.iter_mut().chain(&mut self.standing).any(|live| live.agent.handle_datagram(received, now));
+        let mine =
+            self.punching.iter_mut().chain(&mut self.standing).any(|live| live.agent.handle_datagram(received, now));
         if mine {
             self.after_agents(now, node);
         }
@@ -210,7 +215,8 @@ impl Peer {
     pub(super) fn wakeup(&self) -> Option<Instant> {
         let agents = [&self.punching, &self.standing].into_iter().flatten();
         let agents = agents.filter_map(|live| live.agent.poll_wakeup()).map(|wakeup| wakeup.at);
-        let idle = self.request.is_none() && self.punching.is_none() && self.standing.is_none() && self.current.is_none();
+        let idle =
+            self.request.is_none() && self.punching.is_none() && self.standing.is_none() && self.current.is_none();
         let next_try = self.next_try.filter(|_| self.wanted && idle);
         agents.chain(next_try).chain(self.request.map(|(_, until)| until)).chain(self.awaiting_session).min()
     }

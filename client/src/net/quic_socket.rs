@@ -141,7 +141,12 @@ impl AsyncUdpSocket for QuicSocket {
         }
     }
 
-    fn poll_recv(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
         for member in &self.sockets {
             match member.socket.poll_recv(cx, buffers, metas) {
                 Poll::Pending => {}

@@ -67,7 +67,12 @@ impl Resources {
     }
 
     /// Dials a peer at a punched address.
-    pub(super) fn dial(&mut self, peer: PeerId, remote: SocketAddr, rtt: Duration) -> Option<(SessionId, mpsc::Sender<PeerFrame>)> {
+    pub(super) fn dial(
+        &mut self,
+        peer: PeerId,
+        remote: SocketAddr,
+        rtt: Duration,
+    ) -> Option<(SessionId, mpsc::Sender<PeerFrame>)> {
         let (config, seen) = match transport::peer_client(&self.config.certificate, peer, rtt) {
             Ok(configured) => configured,
             Err(error) => {
@@ -93,7 +98,13 @@ impl Resources {
         Some(self.start(peer, false, seen, connecting))
     }
 
-    fn start(&mut self, peer: PeerId, dialled: bool, seen: SeenPeer, connecting: Connecting) -> (SessionId, mpsc::Sender<PeerFrame>) {
+    fn start(
+        &mut self,
+        peer: PeerId,
+        dialled: bool,
+        seen: SeenPeer,
+        connecting: Connecting,
+    ) -> (SessionId, mpsc::Sender<PeerFrame>) {
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let (sender, outgoing) = mpsc::channel(WRITE_QUEUE);

@@ -50,7 +50,11 @@ pub(super) fn rendezvous_client(own: &Certificate, expected: PeerId) -> Result<(
 }
 
 /// Whether a direct path lives is the path machine's decision: QUIC itself neither keeps alive nor times out.
-pub(super) fn peer_client(own: &Certificate, expected: PeerId, rtt: Duration) -> Result<(ClientConfig, SeenPeer), TlsError> {
+pub(super) fn peer_client(
+    own: &Certificate,
+    expected: PeerId,
+    rtt: Duration,
+) -> Result<(ClientConfig, SeenPeer), TlsError> {
     client(own, expected, ALPN_PEER, peer_transport(rtt))
 }
 
@@ -62,7 +66,12 @@ pub(super) fn peer_server(own: &Certificate, expected: PeerId) -> Result<(Server
     Ok((config, seen))
 }
 
-fn client(own: &Certificate, expected: PeerId, alpn: &[u8], transport: TransportConfig) -> Result<(ClientConfig, SeenPeer), TlsError> {
+fn client(
+    own: &Certificate,
+    expected: PeerId,
+    alpn: &[u8],
+    transport: TransportConfig,
+) -> Result<(ClientConfig, SeenPeer), TlsError> {
     let (tls, seen) = tls::client_config(own, expected, alpn)?;
     let crypto = QuicClientConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ClientConfig::new(Arc::new(crypto));
