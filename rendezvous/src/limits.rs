@@ -13,9 +13,10 @@ pub const FRAMES: Rate = Rate { burst: 4096, interval: Duration::from_millis(15)
 /// Introductions of one key: a request for every contact that a registration may hold, at once, and all of them again
 /// after two minutes, which is more often than a moving train changes its network.
 pub const INTRODUCTIONS: Rate = Rate { burst: MAX_CAPABILITIES as u32, interval: Duration::from_millis(125) };
-/// Introductions under one capability of one key, that is to one contact: each makes the other side send up to 50
-/// probes (the budget of a plain attempt), and a retry within five seconds competes with the attempt before it.
-pub const INTRODUCTIONS_TO_ONE: Rate = Rate { burst: 6, interval: Duration::from_secs(5) };
+/// Introductions under one capability of one key, that is to one contact, who consented and is here: each makes the
+/// other side send up to 50 probes of 120 bytes (the budget of a plain attempt), so this is 3 kB/s at most in the long
+/// run. Twenty at once are somebody who walks through a building from one access point to the next.
+pub const INTRODUCTIONS_TO_ONE: Rate = Rate { burst: 20, interval: Duration::from_secs(2) };
 /// How long an introduction can be trickled into: the longest attempt at punching takes 12 s, and port mapping
 /// protocols answer within 10 s or never (RFC 6886, section 3.1, gives up after 64 s; nobody waits for that).
 pub const INTRODUCTION_LIFETIME: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::introduction::{CloseCode, FromServer};
@@ -101,6 +101,45 @@ fn usage_errors_are_exit_code_2() {
     }
     let from_environment = command(data.path()).env("RENDEZVOUS_LISTEN", "nowhere").output().expect("started");
     refused(from_environment, 2);
+}
+
+#[tokio::test]
+async fn flags_win_over_the_environment_and_that_over_the_file() {
+    let data = tempfile::tempdir().expect("a folder");
+    let config = data.path().join("rendezvous.toml");
+    fs::write(&config, "listen = ['127.0.0.1:0']\nhost = 'file.example'\nlog-format = 'json'\n").expect("written");
+    let config = config.to_str().expect("text");
+    let file: &[(&str, &str)] = &[("RENDEZVOUS_CONFIG", config)];
+    let environment: &[(&str, &str)] = &[("RENDEZVOUS_CONFIG", config), ("RENDEZVOUS_HOST", "environment.example")];
+    for (environment, args, host) in [
+        (file, [].as_slice(), "file.example"),
+        (environment, &[], "environment.example"),
+        (environment, &["--host", "flag.example"], "flag.example"),
+    ] {
+        let process = Process::start_in(data.path(), args, environment);
+        assert_eq!(process.place().host, host);
+        process.signal(Signal::SIGTERM);
+        let (_, _, err) = process.wait();
+        assert!(err.lines().count() > 0 && err.lines().all(|line| line.starts_with('{')), "JSON: {err}");
+    }
+}
+
+/// An outside judge of our RFC 5780. Where coturn is not installed (`.ci/run` installs it) there is nothing to see.
+#[test]
+fn coturn_finds_no_nat_on_loopback() {
+    let data = tempfile::tempdir().expect("a folder");
+    let process = Process::start(data.path(), &["--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0"]);
+    let port = process.place().port.to_string();
+    let judge =
+        Command::new("turnutils_natdiscovery").args(["-m", "-f", "-L", "127.0.0.1", "-p", &port, "127.0.0.1"]).output();
+    let Ok(judge) = judge else {
+        eprintln!("coturn is not installed: skipped");
+        return;
+    };
+    let verdict = String::from_utf8_lossy(&judge.stdout);
+    for finding in ["No NAT! (Endpoint Independent Mapping)", "NAT with Endpoint Independent Filtering!"] {
+        assert!(verdict.contains(finding), "{verdict}");
+    }
 }
 
 #[test]

@@ -223,7 +223,11 @@ pub fn command(data: &Path) -> Command {
 impl Process {
     /// Starts it on a free port and waits for its link.
     pub fn start(data: &Path, args: &[&str]) -> Self {
-        let mut child = command(data).args(args).spawn().expect("started");
+        Self::start_in(data, args, &[])
+    }
+
+    pub fn start_in(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = command(data).args(args).envs(environment.iter().copied()).spawn().expect("started");
         let mut join = String::new();
         BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut join).expect("a line");
         Process { child, join }
