@@ -1,0 +1,52 @@
+//! Bob's identity toward the rendezvous and in probes, Mallory's certificate toward peers: what somebody can do who has
+//! stolen what the path is made of, but not the key that counts. It waits until its input ends.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use client::net::{Node, NodeCommand, NodeConfig, NodeEvent};
+use common::identity::{Identity, PeerId};
+use common::link::Link;
+use common::tls::Certificate;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, link, bob, mallory, victim] = arguments.as_slice() else {
+        bail!("usage: impostor JOIN-LINK BOBS-SEED MALLORYS-SEED VICTIMS-ID");
+    };
+    let Link::Join(rendezvous) = link.parse()? else { bail!("not a link to join") };
+    let (bob, mallory) = (identity(bob)?, identity(mallory)?);
+    let victim: PeerId = victim.parse()?;
+    let config = NodeConfig {
+        certificate: Certificate::new(&mallory)?,
+        identity: bob,
+        rendezvous,
+        name: "bob".into(),
+        contacts: vec![victim],
+    };
+    tokio::runtime::Runtime::new()?.block_on(async move {
+        let (node, mut events) = Node::start(config).await?;
+        node.command(NodeCommand::Want(victim));
+        let (over, mut is_over) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            let _ = over.send(());
+        });
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    // The story looks for this: the impostor must not get that far.
+                    Some(NodeEvent::Direct { .. }) => println!("\"a session stands\""),
+                    Some(_) => {}
+                    None => return Ok(()),
+                },
+                _ = &mut is_over => return Ok(()),
+            }
+        }
+    })
+}
+
+fn identity(seed: &str) -> Result<Identity> {
+    let byte: u8 = seed.parse().context("a seed is a number up to 255, repeated 32 times")?;
+    Ok(Identity::from_seed(&[byte; 32]))
+}

@@ -1,0 +1,108 @@
+//! Somebody with a computer and a data folder.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use netsim::netns::Host;
+use serde_json::Value;
+
+use crate::binaries::binary;
+use crate::running::Running;
+
+/// The longest that a command which only touches files may take, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// A person of the story.
+pub struct Person {
+    name: String,
+    host: Host,
+    data: PathBuf,
+    /// The person's id.
+    pub id: String,
+    /// The link to hand out.
+    pub link: String,
+    runs: AtomicUsize,
+}
+
+impl Person {
+    /// Sits down at this computer and joins the rendezvous.
+    pub(crate) fn new(name: &str, host: &Host, folder: &Path, join: &str) -> Result<Self> {
+        let mut person = Person {
+            name: name.to_owned(),
+            host: host.clone(),
+            data: folder.join(name),
+            id: String::new(),
+            link: String::new(),
+            runs: AtomicUsize::new(0),
+        };
+        person.command(&["join", join, "--name", name])?;
+        let id = person.command(&["id"])?;
+        person.id = id["id"].as_str().context("an id")?.to_owned();
+        person.link = id["link"].as_str().context("a link")?.to_owned();
+        Ok(person)
+    }
+
+    /// What others call this person.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The computer.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Writes somebody into the contacts.
+    pub fn add(&self, other: &Person) -> Result<()> {
+        self.command(&["add", &other.link, "--name", &other.name]).map(drop)
+    }
+
+    /// Runs a command to its end; the last line that it says.
+    pub fn command(&self, arguments: &[&str]) -> Result<Value> {
+        let mut running = self.start(arguments)?;
+        let code = running.exit_code(AT_ONCE);
+        ensure!(code == 0, "`punchline {}` ended with {code}\n{}", arguments.join(" "), running.transcript());
+        Ok(running.said().last().map(|said| said.event.clone()).unwrap_or_default())
+    }
+
+    /// Starts a command with `--json` and lets it run.
+    pub fn start(&self, arguments: &[&str]) -> Result<Running> {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let stderr = self.data.with_extension(format!("{run}.log"));
+        let mut command = self.punchline(arguments);
+        command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&stderr)?);
+        Ok(Running::spawn(&self.name, &self.host, command, stderr)?)
+    }
+
+    /// The command line, for a caller who wants to see it as a person would.
+    pub fn punchline(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("punchline"));
+        command.args(arguments).arg("--data").arg(&self.data);
+        command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()));
+        command
+    }
+
+    /// Opens a chat with somebody.
+    pub fn chat(&self, with: &Person) -> Result<Running> {
+        self.chat_with(&with.name)
+    }
+
+    /// Opens a chat with a contact by name.
+    pub fn chat_with(&self, name: &str) -> Result<Running> {
+        self.start(&["chat", name])
+    }
+
+    /// Goes online and stays there.
+    pub fn run(&self) -> Result<Running> {
+        self.start(&["run"])
+    }
+}

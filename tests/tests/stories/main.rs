@@ -1,0 +1,45 @@
+//! Stories of Alice and Bob across real processes and real NATs.
+#![cfg(target_os = "linux")]
+
+mod hostile;
+mod judged;
+mod keys;
+mod meeting;
+mod restarts;
+mod trouble;
+
+use std::time::Duration;
+
+use e2e::{Person, Running};
+
+/// What a person would call "at once", on a machine that is busy with other stories.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Bob opens his chat, then Alice hers; both see a direct path, and a line of each reaches the other.
+pub fn talk(alice: &Person, bob: &Person) -> anyhow::Result<(Running, Running)> {
+    let mut bobs = bob.chat(alice)?;
+    bobs.expect("registered", SOON);
+    let mut alices = alice.chat(bob)?;
+    exchange(&mut alices, &mut bobs);
+    Ok((alices, bobs))
+}
+
+/// Both see a direct path, and a line of each reaches the other and is acknowledged.
+#[track_caller]
+pub fn exchange(alices: &mut Running, bobs: &mut Running) {
+    for side in [&mut *alices, &mut *bobs] {
+        assert_eq!(side.expect("path", SOON).event["kind"], "direct");
+    }
+    say_both(alices, bobs);
+}
+
+/// A line of each reaches the other and is acknowledged.
+#[track_caller]
+pub fn say_both(alices: &mut Running, bobs: &mut Running) {
+    alices.say("Is this line direct?");
+    assert_eq!(bobs.expect_message(SOON)["text"], "Is this line direct?");
+    assert_eq!(alices.expect("receipt", SOON).event["state"], "device");
+    bobs.say("As direct as it gets.");
+    assert_eq!(alices.expect_message(SOON)["text"], "As direct as it gets.");
+    assert_eq!(bobs.expect("receipt", SOON).event["state"], "device");
+}

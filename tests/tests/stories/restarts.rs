@@ -1,0 +1,103 @@
+//! What stays when something goes.
+
+use std::time::{Duration, Instant};
+
+use e2e::{Running, World, router_of};
+use netsim::netns::{Router, in_namespaces};
+
+use crate::{SOON, exchange, say_both, talk};
+
+#[test]
+fn a_direct_chat_goes_on_while_the_rendezvous_is_killed_and_both_register_again_within_five_seconds() {
+    in_namespaces(|| {
+        let mut world = World::new()?;
+        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        let (mut alices, mut bobs) = talk(&alice, &bob)?;
+        let paths = (alices.count("path"), bobs.count("path"));
+        world.kill_rendezvous();
+        say_both(&mut alices, &mut bobs);
+        world.start_rendezvous()?;
+        let back = Instant::now();
+        for side in [&mut alices, &mut bobs] {
+            side.expect("registered", Duration::from_secs(5).saturating_sub(back.elapsed()));
+        }
+        say_both(&mut alices, &mut bobs);
+        assert_eq!((alices.count("path"), bobs.count("path")), paths, "the path of before");
+        assert_eq!((alices.count("lost"), bobs.count("lost")), (0, 0), "nobody noticed");
+        Ok(())
+    });
+}
+
+#[test]
+fn clients_that_were_there_before_the_rendezvous_register_when_it_comes() {
+    in_namespaces(|| {
+        let mut world = World::new()?;
+        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
+        world.kill_rendezvous();
+        let mut alices = alice.run()?;
+        alices.expect("rendezvous_lost", SOON);
+        world.start_rendezvous()?;
+        alices.expect("registered", Duration::from_secs(5));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_client_that_was_killed_and_restarted_is_reachable_again() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        let (mut alices, bobs) = talk(&alice, &bob)?;
+        bobs.kill();
+        // She does not know yet. What she says now is not lost.
+        alices.say("Are you still there?");
+        let mut bobs = bob.chat(&alice)?;
+        assert_eq!(bobs.expect_message(SOON)["text"], "Are you still there?");
+        alices.expect("receipt", SOON);
+        say_both(&mut alices, &mut bobs);
+        assert_eq!(heard(&mut bobs, "Are you still there?"), 1, "a message is shown once");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_client_that_stops_says_so_and_is_found_again_when_it_is_back() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        let (mut alices, mut bobs) = talk(&alice, &bob)?;
+        bobs.end_of_input();
+        assert_eq!(bobs.exit_code(SOON), 0);
+        assert_eq!(alices.expect("lost", SOON).event["by_peer"], true);
+        // Bob merely stays online; it is Alice who wants to talk, and keeps trying.
+        let mut bobs = bob.run()?;
+        alices.expect("path", SOON);
+        alices.say("Welcome back.");
+        assert_eq!(bobs.expect_message(SOON)["text"], "Welcome back.");
+        Ok(())
+    });
+}
+
+#[test]
+fn two_who_open_their_chats_at_the_same_instant_meet_all_the_same() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        let (mut alices, mut bobs) = (alice.chat(&bob)?, bob.chat(&alice)?);
+        exchange(&mut alices, &mut bobs);
+        Ok(())
+    });
+}
+
+fn heard(side: &mut Running, text: &str) -> usize {
+    let incoming = side.said().iter().filter(|said| said.event["event"] == "message" && said.event["dir"] == "in");
+    incoming.filter(|said| said.event["text"] == text).count()
+}
