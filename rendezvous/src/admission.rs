@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::limits::{HANDSHAKES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_OF_SOURCE, Limits, Source, SourceBuckets};
+use common::introduction::CloseCode;
+
+use crate::limits::{
+    HANDSHAKES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_OF_SOURCE, Limits, Source, SourceBuckets, UNREGISTERED,
+};
 
 /// What to do with the first packet of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,7 @@ pub struct Admission {
     unproven: SourceBuckets,
     proven: SourceBuckets,
     connections: BTreeMap<Source, usize>,
+    total: usize,
 }
 
 impl Admission {
@@ -41,6 +46,7 @@ impl Admission {
             unproven: SourceBuckets::new(HANDSHAKES_OF_SOURCE, key),
             proven: SourceBuckets::new(HANDSHAKES_OF_SOURCE, key.rotate_left(32)),
             connections: BTreeMap::new(),
+            total: 0,
         }
     }
 
@@ -69,16 +75,19 @@ impl Admission {
         self.handshakes = self.handshakes.saturating_sub(1);
     }
 
-    /// A handshake succeeded, which proves the address. False if the source has all the connections that it may have;
-    /// else call [`Admission::closed`] with the same address when it is closed.
-    #[must_use]
-    pub fn connected(&mut self, ip: IpAddr) -> bool {
+    /// A handshake succeeded, which proves the address. The code to close with if the source, or this server, has all
+    /// the connections that it may have; else call [`Admission::closed`] with the same address when it is closed.
+    pub fn connected(&mut self, ip: IpAddr) -> Result<(), CloseCode> {
         let source = Source::of(ip);
-        let crowded = self.is_crowded(source);
-        if !crowded {
-            *self.connections.entry(source).or_default() += 1;
+        if self.is_crowded(source) {
+            return Err(CloseCode::RateLimited);
         }
-        !crowded
+        if self.total >= self.limits.registrations.saturating_add(UNREGISTERED) {
+            return Err(CloseCode::Full);
+        }
+        *self.connections.entry(source).or_default() += 1;
+        self.total += 1;
+        Ok(())
     }
 
     /// A connection is gone.
@@ -86,6 +95,7 @@ impl Admission {
         let source = Source::of(ip);
         if let Some(count) = self.connections.get_mut(&source) {
             *count -= 1;
+            self.total -= 1;
             if *count == 0 {
                 self.connections.remove(&source);
             }
@@ -138,13 +148,22 @@ mod tests {
     fn one_source_has_only_so_many_connections_and_leaves_room_for_others() {
         let now = Instant::now();
         let mut admission = admission(2);
-        assert!(admission.connected(ALICE) && admission.connected(ALICE));
-        assert!(!admission.connected(ALICE));
+        assert_eq!([(); 3].map(|()| admission.connected(ALICE)), [Ok(()), Ok(()), Err(CloseCode::RateLimited)]);
         assert_eq!(admission.judge(ALICE, false, now), Verdict::Retry, "perhaps it is not she");
         assert_eq!(admission.judge(ALICE, true, now), Verdict::Refuse, "it is she");
         assert_eq!(admission.judge(BOB, false, now), Verdict::Accept);
         admission.closed(ALICE);
-        assert!(admission.connected(ALICE));
+        assert_eq!(admission.connected(ALICE), Ok(()));
+    }
+
+    #[test]
+    fn all_sources_together_have_little_more_connections_than_there_is_room_to_register() {
+        let mut admission = Admission::new(Limits { registrations: 5, ..Limits::default() }, 7);
+        let mut come = |n: u32| admission.connected(IpAddr::V4(n.into()));
+        assert!((0..5 + UNREGISTERED as u32).all(|n| come(n) == Ok(())));
+        assert_eq!(come(u32::MAX), Err(CloseCode::Full));
+        admission.closed(IpAddr::V4(0.into()));
+        assert_eq!(admission.connected(ALICE), Ok(()));
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub async fn serve(hub: Arc<Hub>, connecting: Connecting, stun: StunEndpoints) {
     };
     // The address of the handshake counts to the end, wherever the client moves.
     let source = connection.remote_address().ip();
-    if !hub.arrived(source) {
-        return close(&connection, CloseCode::RateLimited);
+    if let Err(code) = hub.arrived(source) {
+        return close(&connection, code);
     }
     converse(&hub, &connection, stun).await;
     hub.departed(source);

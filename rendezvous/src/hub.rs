@@ -66,8 +66,7 @@ impl Hub {
     }
 
     /// May this source have one more connection? If so, [`Hub::departed`] must follow.
-    #[must_use]
-    pub fn arrived(&self, ip: IpAddr) -> bool {
+    pub fn arrived(&self, ip: IpAddr) -> Result<(), CloseCode> {
         self.lock().admission.connected(ip)
     }
 

@@ -46,6 +46,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub const HANDSHAKES_BEFORE_RETRY: usize = 150;
 /// Handshakes under way at all. Beyond it new ones are dropped: clients repeat their first packet by themselves.
 pub const HANDSHAKES: usize = 1000;
+/// Connections beyond the registrations that there is room for: those that have not registered yet, or are to be told
+/// that they are replaced or that the server is full.
+pub const UNREGISTERED: usize = 1000;
 /// Handshakes from one address or home: a thousand clients behind one carrier's NAT come back within ten seconds.
 pub const HANDSHAKES_OF_SOURCE: Rate = Rate { burst: 512, interval: Duration::from_millis(20) };
 /// STUN requests from one address or home: a discovery takes about ten, a client that predicts ports a few dozen.

@@ -141,6 +141,7 @@ impl AsyncUdpSocket for DemuxSocket {
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        // A flood of what is not QUIC does not hold the task for ever: tokio's budget makes `poll_recv` pause.
         loop {
             let received = ready!(self.inner.poll_recv(cx, bufs, metas))?;
             let mut kept = 0;
