@@ -1,5 +1,32 @@
-//! Punchline's pure core.
-#![warn(missing_docs)]
+//! Punchline's pure core: everything that can be decided without a socket, a clock or a die.
+//!
+//! # The story
+//!
+//! A person is a key ([`identity`]): a [`PeerId`](identity::PeerId) is an Ed25519 public key, written with a checksum. People hand each other
+//! [`link`]s, in which the key of their rendezvous stands too. Each connection, to a peer or to the rendezvous, is TLS 1.3 between
+//! two keys ([`tls`]).
+//!
+//! Two who have each other's key share a secret without a word ([`pairing`]). From it come the capability that tells the
+//! rendezvous "these two want each other", the keys of their probes, and the box in which they send each other the addresses
+//! inside their homes ([`candidate`]).
+//!
+//! Alice asks for Bob ([`introduction`], in frames of [`wire`]); the rendezvous tells both at the same instant where the other
+//! is. Each makes a punching machine ([`path`]), which sends probes, STUN requests that only these two can make ([`stun`]), until
+//! one of each side has come through. STUN shares its port with QUIC: [`datagram`] tells them apart. What kind of NAT is in
+//! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything.
+//!
+//! Over the punched path the two open QUIC, and say [`session`] frames to each other.
+//!
+//! # The rules
+//!
+//! Time comes in as `now`, randomness as bytes, addresses as arguments. The machines have one surface:
+//! `handle_…(input, now)`, after which the driver empties `poll_transmit` and `poll_event` and sets its timer to `poll_wakeup`.
+//! `clippy.toml` bans the clock and hash maps; that no socket can be named, the crate's dependencies see to.
+//!
+//! # Limits
+//!
+//! One component, one local socket per path; the strategies are plain and peer-reflexive. Envelopes, relay frames and the
+//! mailbox are not here yet.
 
 pub mod candidate;
 pub mod datagram;
