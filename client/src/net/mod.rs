@@ -1,6 +1,6 @@
 //! The node: sockets, QUIC, and the driver of the core's machines.
 //!
-//! The walk of a packet: [`quic_socket`] receives it and looks at its first bytes. QUIC goes on to quinn and comes out
+//! The walk of a packet: the sockets (`quic_socket.rs`) receive it and looks at its first bytes. QUIC goes on to quinn and comes out
 //! as frames of a session, or as messages of the rendezvous. STUN goes to the driver, which offers it to its
 //! peers; the agent whose probe it is takes it, and what the agent then wants to send leaves by the same sockets.
 //!
