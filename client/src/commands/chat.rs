@@ -96,7 +96,7 @@ impl Task for Chat {
             Signal::Line { line: Line::Text(text), id } => room.say(self.peer, id, text.clone(), now, out),
             Signal::Line { line: Line::TooLong(length), id } => {
                 let reason = Refusal::TooLong { length: *length }.to_string();
-                out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), reason });
+                out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), text: None, reason });
                 self.not_sent += 1;
             }
             Signal::EndOfInput => self.end_of_input(room, now, out),
@@ -121,10 +121,14 @@ impl Task for Chat {
     }
 
     fn finish(&mut self, room: &mut Room, out: &mut Out) -> End {
-        for id in room.messenger().outstanding(self.peer) {
-            // It may have arrived and only its receipt be missing: what is known is that there is none.
-            let reason = "no receipt came back".to_owned();
-            out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), reason });
+        for (id, text) in room.messenger().outstanding(self.peer) {
+            out.show(Event::Undelivered {
+                who: room.who(self.peer),
+                id: id.to_string(),
+                text: Some(text.to_owned()),
+                // It may have arrived and only its receipt be missing: what is known is that there is none.
+                reason: "no receipt came back".to_owned(),
+            });
         }
         self.verdict(room)
     }

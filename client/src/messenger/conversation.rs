@@ -1,6 +1,6 @@
 //! What is under way between us and one peer.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::time::Instant;
 
 use common::identity::PeerId;
@@ -10,11 +10,29 @@ use super::seen::Seen;
 use super::{Effect, MAX_QUEUED, Refusal, VERIFY_AFTER, WINDOW};
 
 #[derive(Debug)]
-struct Outgoing {
+pub(super) struct Outgoing {
     id: MessageId,
     at_ms: u64,
     text: String,
 }
+
+/// Messages without a receipt, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Outstanding<'a>(vec_deque::Iter<'a, Outgoing>);
+
+impl<'a> Iterator for Outstanding<'a> {
+    type Item = (MessageId, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|message| (message.id, message.text.as_str()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Outstanding<'_> {}
 
 /// The session, as far as the messenger knows.
 #[derive(Debug)]
@@ -134,8 +152,8 @@ impl Conversation {
         }
     }
 
-    pub(super) fn outstanding(&self) -> Vec<MessageId> {
-        self.queue.iter().map(|message| message.id).collect()
+    pub(super) fn outstanding(&self) -> Outstanding<'_> {
+        Outstanding(self.queue.iter())
     }
 
     pub(super) fn has_room(&self) -> bool {

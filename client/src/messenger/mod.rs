@@ -188,7 +188,7 @@ impl Messenger {
     }
 
     /// The messages to this peer without a receipt, oldest first.
-    pub fn outstanding(&self, peer: PeerId) -> Vec<MessageId> {
+    pub fn outstanding(&self, peer: PeerId) -> impl ExactSizeIterator<Item = (MessageId, &str)> {
         self.conversations.get(&peer).map(Conversation::outstanding).unwrap_or_default()
     }
 

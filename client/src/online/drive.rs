@@ -37,7 +37,8 @@ pub struct Setup<'a> {
 
 /// Goes online and stays there until the task ends.
 pub async fn drive(setup: Setup<'_>, room: Room, task: impl Task, printer: &mut Printer) -> End {
-    let stop = crate::system::terminated();
+    let stop = crate::system::stop_requested()
+        .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
     let (node, events) = Node::start(setup.config).await.map_err(|error| Failure::other(error.to_string()))?;
     let input = match setup.reads_input {
         true => Some(input::lines().map_err(|error| Failure::other(format!("cannot read the input: {error}")))?),
@@ -74,7 +75,7 @@ impl<T: Task> Driver<'_, T> {
         node: &Node,
         mut events: mpsc::Receiver<NodeEvent>,
         mut input: Option<mpsc::Receiver<Line>>,
-        stop: impl Future<Output = std::io::Result<()>>,
+        stop: impl Future<Output = ()>,
     ) -> Result<End, Gone> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -89,12 +90,7 @@ impl<T: Task> Driver<'_, T> {
             // it would be dropped, and those behind it overtake it on the next session.
             let happening = tokio::select! {
                 biased;
-                result = &mut stop => {
-                    if let Err(error) = result {
-                        tracing::warn!(%error, "cannot listen for signals");
-                    }
-                    Happening::Interrupted
-                }
+                () = &mut stop => Happening::Interrupted,
                 event = events.recv() => event.map_or(Happening::NodeStopped, Happening::Node),
                 () = sleep_until(wakeup), if wakeup.is_some() => Happening::Wakeup,
                 _ = tick.tick() => match self.tick(data) {

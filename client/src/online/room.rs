@@ -223,7 +223,12 @@ impl Room {
                 Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
                 Effect::Pong { peer, nonce } => self.notices.push(Notice::Pong { peer, nonce }),
                 Effect::Refused { peer, id, why } => {
-                    out.show(Event::Undelivered { who: self.who(peer), id: id.to_string(), reason: why.to_string() });
+                    out.show(Event::Undelivered {
+                        who: self.who(peer),
+                        id: id.to_string(),
+                        text: None,
+                        reason: why.to_string(),
+                    });
                     self.notices.push(Notice::NotQueued { peer, why });
                 }
             }

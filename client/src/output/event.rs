@@ -302,6 +302,9 @@ pub enum Event {
         who: Who,
         /// Which.
         id: String,
+        /// What; not kept of one that was too long.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
         /// Why.
         reason: String,
     },

@@ -88,7 +88,12 @@ fn examples() -> Vec<Event> {
         },
         Event::Receipt { who: bob(), id: message.into(), state: "device" },
         Event::Waiting { who: bob(), receipts: 1, up_to_ms: ms(10_000.0) },
-        Event::Undelivered { who: bob(), id: message.into(), reason: "no receipt came back".into() },
+        Event::Undelivered {
+            who: bob(),
+            id: message.into(),
+            text: Some("hello".into()),
+            reason: "no receipt came back".into(),
+        },
         Event::Ping {
             who: bob(),
             seq: 1,

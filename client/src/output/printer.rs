@@ -34,6 +34,8 @@ pub struct Printer {
     zone: TimeZone,
     out: Box<dyn Write + Send>,
     complaints: Box<dyn Write + Send>,
+    /// The last one that people read.
+    last: Option<Event>,
 }
 
 #[derive(Serialize)]
@@ -46,16 +48,24 @@ struct Line<'a> {
 impl Printer {
     /// A printer to standard output and, for errors in words, standard error.
     pub fn standard(mode: Mode) -> Self {
-        Printer { mode, zone: TimeZone::system(), out: Box::new(io::stdout()), complaints: Box::new(io::stderr()) }
+        Printer {
+            mode,
+            zone: TimeZone::system(),
+            out: Box::new(io::stdout()),
+            complaints: Box::new(io::stderr()),
+            last: None,
+        }
     }
 
     /// Prints one event that happens now, and flushes: whoever reads it may be waiting for it.
     pub fn print(&mut self, event: &Event, now: Timestamp) -> Result<(), Gone> {
         match self.mode {
             Mode::Json => writeln!(self.out, "{}", json(event))?,
+            Mode::Text if repeats(event, self.last.as_ref()) => {}
             Mode::Text => {
                 if let Some(line) = text::render(event, now, &self.zone) {
                     writeln!(self.out, "{line}")?;
+                    self.last = Some(event.clone());
                 }
             }
         }
@@ -78,6 +88,12 @@ impl std::fmt::Debug for Printer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Printer").field("mode", &self.mode).finish_non_exhaustive()
     }
+}
+
+/// People need not read again that the client is still trying, and in vain.
+fn repeats(event: &Event, last: Option<&Event>) -> bool {
+    let trying = matches!(event, Event::Refused { .. } | Event::RendezvousLost { .. } | Event::NoPath { .. });
+    trying && last == Some(event)
 }
 
 /// One event as its line of JSON.

@@ -107,7 +107,10 @@ fn news(event: &Event) -> String {
     match event {
         Event::Started { id, rendezvous, contacts, who, .. } => match who {
             Some(who) => format!("you are {}; looking for {} through {rendezvous}", id.short(), name(who)),
-            None => format!("you are {id}; {contacts} contacts; registering at {rendezvous}. Ctrl-C stops"),
+            None => {
+                let contacts = if *contacts == 1 { "1 contact".to_owned() } else { format!("{contacts} contacts") };
+                format!("you are {id}, with {contacts}; registering at {rendezvous}. Ctrl-C stops")
+            }
         },
         Event::Registered { observed, .. } => format!("online; the rendezvous sees you at {observed}"),
         Event::RendezvousLost { reason } => {
@@ -139,8 +142,9 @@ fn news(event: &Event) -> String {
             let messages = if *receipts == 1 { "a message".to_owned() } else { format!("{receipts} messages") };
             format!("waiting up to {up_to_ms} for {} to receive {messages}", name(who))
         }
-        Event::Undelivered { who, id, reason } => {
-            format!("not delivered to {}: message {}, {}", name(who), &id[..8.min(id.len())], sanitize::line(reason))
+        Event::Undelivered { who, text, reason, .. } => {
+            let text = text.as_deref().map(|text| format!(" \"{}\"", excerpt(text))).unwrap_or_default();
+            format!("not delivered to {}:{text} ({})", name(who), sanitize::line(reason))
         }
         Event::Ping { who, seq, route, remote, rtt_ms, since_start_ms } => {
             format!("reply {seq} from {}: {route} {remote}, {rtt_ms} ({since_start_ms} after the start)", name(who))
@@ -174,6 +178,15 @@ pub(super) fn failure(failure: &Failure) -> Vec<String> {
 
 fn name(who: &Who) -> String {
     label(who.peer, who.name.as_deref())
+}
+
+/// The beginning of a text: enough to know it again.
+fn excerpt(text: &str) -> String {
+    let text = sanitize::line(text);
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
 }
 
 fn list(addresses: &[SocketAddr]) -> String {

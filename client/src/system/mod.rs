@@ -7,4 +7,4 @@ mod this;
 #[path = "windows.rs"]
 mod this;
 
-pub(crate) use this::{create_private_dir, private, readable_by_others, sync_dir, terminated};
+pub(crate) use this::{create_private_dir, private, readable_by_others, stop_requested, sync_dir};

@@ -27,15 +27,17 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Comes back when somebody asks the program to stop: Ctrl-C, `kill`, or its terminal closing.
-pub(crate) async fn terminated() -> io::Result<()> {
+/// Listens from this call on; the future comes back when somebody asks the program to stop: Ctrl-C, `kill`, or its
+/// terminal closing.
+pub(crate) fn stop_requested() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }

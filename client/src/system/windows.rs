@@ -24,7 +24,9 @@ pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Comes back on Ctrl-C.
-pub(crate) async fn terminated() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+/// Listens from its first poll on; comes back on Ctrl-C, or at once if that cannot be listened for.
+pub(crate) fn stop_requested() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
