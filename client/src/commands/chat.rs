@@ -74,17 +74,12 @@ impl Chat {
             (0, lines) => Err(Failure::other(format!("{lines} lines were too long and were not sent"))),
             (messages, _) => {
                 let mut failure = self.obstacle.failure(&room.name(self.peer));
-                let lost = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
-                failure.message = format!("not delivered: {lost}. {}", capitalised(&failure.message));
+                let were = if messages == 1 { "1 message was".to_owned() } else { format!("{messages} messages were") };
+                failure.message = format!("{were} not delivered: {}", failure.message);
                 Err(failure)
             }
         }
     }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 impl Task for Chat {
