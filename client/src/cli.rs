@@ -86,8 +86,17 @@ the receipts that are still out, and says what was not delivered.")]
 Example:
   punchline ping Bob
 
-Stops at the first reply over a direct path (exit 0), after COUNT pings, or after the timeout.")]
+Stops at the first reply over a direct path (exit 0). After COUNT pings or the timeout without one
+it says what stood in the way, and exits with 4.")]
     Ping(Ping),
+    /// Find out what your router does to your packets, and what that means
+    #[command(after_help = "\
+Example:
+  punchline netcheck
+
+Asks the rendezvous from several ports, for a second or two. Filtering and mapping are known fully
+only if the rendezvous has two addresses. While a client of yours is online, shows what that knows.")]
+    Netcheck(Netcheck),
     /// Show whether punchline is online, and with whom
     #[command(after_help = "Example:\n  punchline status --json")]
     Status,
@@ -143,6 +152,14 @@ pub struct Ping {
     /// Seconds between two
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub interval: Duration,
+    /// Give up after this many seconds
+    #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+/// `netcheck`
+#[derive(Debug, Args)]
+pub struct Netcheck {
     /// Give up after this many seconds
     #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub timeout: Duration,

@@ -16,7 +16,7 @@ pub enum Exit {
     Usage = 2,
     /// The peer is offline, unknown to the rendezvous, or does not have us as a contact: it does not say which.
     PeerOffline = 3,
-    /// The peer is there, and no direct path to it was found.
+    /// No direct path was found.
     NoPath = 4,
     /// Somebody showed another key than the one expected.
     UntrustedKey = 5,
@@ -54,7 +54,7 @@ impl Exit {
             Exit::Other => "something else failed",
             Exit::Usage => "the command does not fit: wrong arguments, unknown contact, not joined yet",
             Exit::PeerOffline => "the contact is offline, or does not have you as a contact",
-            Exit::NoPath => "the contact is online, but no direct path was found",
+            Exit::NoPath => "no direct path was found",
             Exit::UntrustedKey => "somebody showed another key than the one expected",
             Exit::Timeout => "it took too long",
         }

@@ -5,12 +5,13 @@ mod chat;
 mod contacts;
 mod id;
 mod join;
+mod netcheck;
 mod ping;
 mod run;
 mod status;
 
 #[cfg(test)]
-pub(crate) use {chat::Chat, ping::Ping, run::Run};
+pub(crate) use {chat::Chat, netcheck::Netcheck, ping::Ping, run::Run};
 
 use std::str::FromStr;
 use std::time::Instant;
@@ -74,6 +75,7 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Status => status::execute(&mut context),
         Command::Run => return run::execute(context).await,
         Command::Chat(arguments) => return chat::execute(context, &arguments).await,
+        Command::Netcheck(arguments) => return netcheck::execute(context, &arguments).await,
         Command::Ping(arguments) => return ping::execute(context, &arguments).await,
     };
     match stop {

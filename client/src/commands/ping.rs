@@ -78,16 +78,21 @@ impl Ping {
         }
     }
 
+    /// There never was a direct path: always the same code, and what stood in the way in words.
+    fn never_direct(&self, room: &Room) -> Failure {
+        Failure { exit: Exit::NoPath, ..self.obstacle.failure(&room.name(self.peer)) }
+    }
+
     fn send(&mut self, room: &Room, now: Moment, out: &mut Out) {
         if self.sent == self.count {
             // The last one had an interval's time.
-            out.end(Err(self.obstacle.failure(&room.name(self.peer))));
+            out.end(Err(self.never_direct(room)));
             return;
         }
         self.sent += 1;
         let nonce = u64::from(self.sent);
         self.unanswered.insert(nonce, now.at);
-        out.command(NodeCommand::Send { peer: self.peer, frame: PeerFrame::Ping { nonce } });
+        room.send(self.peer, PeerFrame::Ping { nonce }, out);
         self.next_at = Some(now.at + self.interval);
     }
 
@@ -125,7 +130,7 @@ impl Task for Ping {
             }
             Signal::Wakeup => {
                 if self.give_up_at.is_some_and(|at| at <= now.at) {
-                    out.end(Err(self.obstacle.failure(&room.name(self.peer))));
+                    out.end(Err(self.never_direct(room)));
                 } else if self.next_at.is_some_and(|at| at <= now.at) {
                     self.send(room, now, out);
                 }
@@ -143,7 +148,7 @@ impl Task for Ping {
             direct_ms: self.direct,
             route: self.route,
         });
-        if self.received > 0 { Ok(Exit::Done) } else { Err(self.obstacle.failure(&room.name(self.peer))) }
+        if self.received > 0 { Ok(Exit::Done) } else { Err(self.never_direct(room)) }
     }
 
     fn poll_wakeup(&self) -> Option<Instant> {

@@ -26,6 +26,10 @@ pub struct NodeConfig {
     pub contacts: Vec<PeerId>,
 }
 
+/// Tells the sessions of one node apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
 /// What a node may be told to do. All of it returns at once; what comes of it is an event.
 #[derive(Debug, Clone)]
 pub enum NodeCommand {
@@ -35,11 +39,13 @@ pub enum NodeCommand {
     Unwant(PeerId),
     /// The contacts have changed.
     Contacts(Vec<PeerId>),
-    /// Give a frame to the session with this peer; without a session it is dropped, because the messenger sends
-    /// everything unacknowledged again once there is one.
+    /// Give a frame to this session. If it is not the current one any more the frame is dropped: given to the next one
+    /// it would overtake what that one must repeat first.
     Send {
         /// To whom.
         peer: PeerId,
+        /// Over which session.
+        session: SessionId,
         /// What.
         frame: PeerFrame,
     },
@@ -96,10 +102,12 @@ pub enum NodeEvent {
         /// From introduction to now.
         after: Duration,
     },
-    /// A direct session stands; frames flow.
+    /// A direct session stands; frames flow. It takes the place of an earlier one.
     Direct {
         /// With whom.
         peer: PeerId,
+        /// Which one.
+        session: SessionId,
         /// Over which address.
         remote: SocketAddr,
         /// Round-trip time.

@@ -124,9 +124,29 @@ impl Driver {
             }
             self.after_discovery();
         }
+        self.goodbye(inputs).await;
+    }
+
+    /// Lets each session say its last words, and the connection to the rendezvous end; then closes what is left.
+    async fn goodbye(mut self, mut inputs: Inputs) {
+        let mut sessions: usize = self.peers.values().map(Peer::sessions).sum();
         self.peers.values_mut().for_each(|peer| peer.unwant(Bye::Stopping));
-        self.node.endpoint.close((Bye::Stopping as u32).into(), b"");
-        let _ = tokio::time::timeout(GOODBYE, self.node.endpoint.wait_idle()).await;
+        let endpoint = self.node.endpoint.clone();
+        // With the driver's ends of its channels, the task that holds the control connection ends and closes it.
+        drop(self);
+        inputs.control.close();
+        let farewell = async {
+            while sessions > 0 {
+                match inputs.sessions.recv().await {
+                    Some(SessionEvent::Down { .. } | SessionEvent::Untrusted { .. }) => sessions -= 1,
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE, farewell).await;
+        endpoint.close((Bye::Stopping as u32).into(), b"");
+        let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
     }
 
     fn command(&mut self, command: NodeCommand) {
@@ -135,7 +155,7 @@ impl Driver {
             NodeCommand::Want(peer) => self.with(peer, |peer, node| peer.want(now, node)),
             NodeCommand::Unwant(peer) => self.with(peer, |peer, _| peer.unwant(Bye::Unwanted)),
             NodeCommand::Contacts(contacts) => self.set_contacts(&contacts),
-            NodeCommand::Send { peer, frame } => self.with(peer, |peer, _| peer.send(frame)),
+            NodeCommand::Send { peer, session, frame } => self.with(peer, |peer, _| peer.send(session, frame)),
             NodeCommand::Verify(peer) => self.with(peer, |peer, node| peer.verify(now, node)),
         }
     }

@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 
 use common::tls::Certificate;
 
-pub use api::{NodeCommand, NodeConfig, NodeError, NodeEvent, Party};
+pub use api::{NodeCommand, NodeConfig, NodeError, NodeEvent, Party, SessionId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -48,7 +48,7 @@ impl Node {
     /// Opens the sockets and starts to register. What happens comes as events; whoever does not read them stops the
     /// node from reading its sessions.
     pub async fn start(config: NodeConfig) -> Result<(Node, mpsc::Receiver<NodeEvent>), NodeError> {
-        let (socket, stun) = QuicSocket::open().map_err(NodeError::Socket)?;
+        let (socket, stun) = QuicSocket::open().await.map_err(NodeError::Socket)?;
         let own_id = config.identity.peer_id();
         let endpoint =
             transport::endpoint(socket.clone(), &config.certificate, own_id).map_err(|error| match error {
@@ -93,7 +93,7 @@ impl Node {
         let _ = self.commands.send(command);
     }
 
-    /// Tells the peers and the rendezvous that we go, and waits for that at most a second.
+    /// Sends what was handed over, tells the peers and the rendezvous that we go, and waits for that at most a second.
     pub async fn shutdown(self) {
         drop(self.commands);
         let _ = self.driver.await;

@@ -19,9 +19,9 @@ use common::session::PeerFrame;
 use quinn::{Connection, Incoming};
 use tokio::sync::mpsc;
 
-use super::api::{NodeEvent, Party};
+use super::api::{NodeEvent, Party, SessionId};
 use super::resources::{Resources, request_context, trickle_context};
-use super::session::{Bye, SessionId, remote_of};
+use super::session::{Bye, Outgoing, remote_of};
 
 /// An introduction takes one round trip to the server; a server that does not answer in this time has lost it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ struct Live {
 /// A session, in its handshake as long as it has no connection.
 struct Line {
     introduction: IntroductionId,
-    outgoing: mpsc::Sender<PeerFrame>,
+    outgoing: mpsc::Sender<Outgoing>,
     connection: Option<Connection>,
 }
 
@@ -93,13 +93,20 @@ impl Peer {
         self.pursue(now, node);
     }
 
-    /// Closes everything.
+    /// Closes everything, each session after its last words.
     pub(super) fn unwant(&mut self, bye: Bye) {
         self.wanted = false;
         (self.request, self.punching, self.standing) = (None, None, None);
         for line in self.lines.values() {
-            line.connection.iter().for_each(|connection| bye.close(connection));
+            if line.outgoing.try_send(Outgoing::Close(bye)).is_err() {
+                line.connection.iter().for_each(|connection| bye.close(connection));
+            }
         }
+    }
+
+    /// Sessions that stand.
+    pub(super) fn sessions(&self) -> usize {
+        self.lines.values().filter(|line| line.connection.is_some()).count()
     }
 
     /// Asks for an introduction if it is time and there is nothing under way.
@@ -329,7 +336,7 @@ impl Peer {
             }
         }
         let (remote, rtt) = (remote_of(&connection), connection.rtt());
-        node.emit(NodeEvent::Direct { peer: self.id, remote, rtt });
+        node.emit(NodeEvent::Direct { peer: self.id, session: id, remote, rtt });
         node.emit(NodeEvent::Frame { peer: self.id, frame: hello, rtt });
     }
 
@@ -347,7 +354,8 @@ impl Peer {
             let other = self.lines.iter().rev().find_map(|(id, line)| Some((*id, line.connection.clone()?)));
             if let Some((other, connection)) = other.filter(|(_, connection)| connection.close_reason().is_none()) {
                 self.current = Some(other);
-                node.emit(NodeEvent::Direct { peer: self.id, remote: remote_of(&connection), rtt: connection.rtt() });
+                let (remote, rtt) = (remote_of(&connection), connection.rtt());
+                node.emit(NodeEvent::Direct { peer: self.id, session: other, remote, rtt });
                 return;
             }
             self.drop_standing(line.introduction);
@@ -395,10 +403,10 @@ impl Peer {
         lines.filter_map(|line| line.connection.as_ref()).for_each(|connection| bye.close(connection));
     }
 
-    /// Gives a frame to the session, if there is one.
-    pub(super) fn send(&mut self, frame: PeerFrame) {
-        let Some(line) = self.current.and_then(|id| self.lines.get(&id)) else { return };
-        if let Err(mpsc::error::TrySendError::Full(_)) = line.outgoing.try_send(frame) {
+    /// Gives a frame to the session, if it is still the current one.
+    pub(super) fn send(&mut self, session: SessionId, frame: PeerFrame) {
+        let Some(line) = self.lines.get(&session).filter(|_| self.current == Some(session)) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = line.outgoing.try_send(Outgoing::Frame(frame)) {
             line.connection.iter().for_each(|connection| Bye::Slow.close(connection));
         }
     }

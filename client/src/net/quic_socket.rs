@@ -7,6 +7,7 @@
 //! quinn changes this trait in its next version: nothing outside this file may depend on it.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -44,7 +45,7 @@ struct Member {
 
 impl QuicSocket {
     /// Opens the sockets on free ports. IPv6 is optional; without IPv4 *and* IPv6 there is no network.
-    pub(super) fn open() -> io::Result<(Arc<Self>, mpsc::Receiver<Stun>)> {
+    pub(super) async fn open() -> io::Result<(Arc<Self>, mpsc::Receiver<Stun>)> {
         let bound = [bind((Ipv4Addr::UNSPECIFIED, 0).into()), bind((Ipv6Addr::UNSPECIFIED, 0).into())];
         let (good, mut bad): (Vec<_>, Vec<_>) = bound.into_iter().partition(|socket| socket.is_ok());
         if good.is_empty() {
@@ -54,7 +55,11 @@ impl QuicSocket {
         for socket in good {
             let socket = socket?;
             let local = socket.local_addr()?;
-            sockets.push(Member { socket: TokioRuntime.wrap_udp_socket(socket)?, local });
+            let socket = TokioRuntime.wrap_udp_socket(socket)?;
+            // tokio refuses to send on a socket until it has once heard that it may.
+            let mut poller = socket.clone().create_io_poller();
+            poll_fn(|cx| poller.as_mut().poll_writable(cx)).await?;
+            sockets.push(Member { socket, local });
         }
         let (stun, inbox) = mpsc::channel(STUN_QUEUE);
         Ok((Arc::new(QuicSocket { sockets, blocked: AtomicUsize::new(0), stun }), inbox))
@@ -208,7 +213,7 @@ mod tests {
     async fn receive(socket: &QuicSocket) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut storage = vec![[0u8; 2048]; 4];
         let mut metas = vec![RecvMeta::default(); 4];
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             let mut buffers: Vec<_> = storage.iter_mut().map(|b| IoSliceMut::new(b)).collect();
             let count = ready!(socket.poll_recv(cx, &mut buffers, &mut metas)).expect("received");
             let kept = (0..count).map(|i| (metas[i].addr, buffers[i][..metas[i].len].to_vec()));
@@ -224,8 +229,8 @@ mod tests {
 
     #[tokio::test]
     async fn stun_goes_to_the_driver_and_quic_to_quinn_with_mapped_addresses() {
-        let (a, _) = QuicSocket::open().expect("sockets");
-        let (b, mut stun) = QuicSocket::open().expect("sockets");
+        let (a, _) = QuicSocket::open().await.expect("sockets");
+        let (b, mut stun) = QuicSocket::open().await.expect("sockets");
         let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
         a.send(loopback(&b), &request);
         let kept = receive(&b).await;
@@ -239,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_destination_without_a_socket_is_dropped_and_no_error() {
-        let (mut socket, _) = QuicSocket::open().expect("sockets");
+        let (mut socket, _) = QuicSocket::open().await.expect("sockets");
         Arc::get_mut(&mut socket).expect("ours alone").sockets.retain(|member| member.local.is_ipv4());
         let destination = "[2001:db8::1]:9".parse().expect("an address");
         let transmit = Transmit { destination, ecn: None, contents: &[0x40], segment_size: None, src_ip: None };

@@ -13,11 +13,10 @@ use common::tls::{SERVER_NAME, SeenPeer};
 use quinn::{Connecting, Endpoint, Incoming};
 use tokio::sync::mpsc;
 
-use super::api::{NodeConfig, NodeEvent};
+use super::api::{NodeConfig, NodeEvent, SessionId};
 use super::quic_socket::QuicSocket;
-use super::session::{Session, SessionEvent, SessionId, WRITE_QUEUE};
+use super::session::{Outgoing, Session, SessionEvent, WRITE_QUEUE};
 use super::{interfaces, transport};
-use common::session::PeerFrame;
 
 /// Everything a peer needs from the node to act.
 pub(super) struct Resources {
@@ -72,7 +71,7 @@ impl Resources {
         peer: PeerId,
         remote: SocketAddr,
         rtt: Duration,
-    ) -> Option<(SessionId, mpsc::Sender<PeerFrame>)> {
+    ) -> Option<(SessionId, mpsc::Sender<Outgoing>)> {
         let (config, seen) = match transport::peer_client(&self.config.certificate, peer, rtt) {
             Ok(configured) => configured,
             Err(error) => {
@@ -90,7 +89,7 @@ impl Resources {
     }
 
     /// Accepts a connection that comes from an address of this peer.
-    pub(super) fn accept(&mut self, peer: PeerId, incoming: Incoming) -> Option<(SessionId, mpsc::Sender<PeerFrame>)> {
+    pub(super) fn accept(&mut self, peer: PeerId, incoming: Incoming) -> Option<(SessionId, mpsc::Sender<Outgoing>)> {
         let configured = transport::peer_server(&self.config.certificate, peer);
         let (config, seen) = configured.inspect_err(|error| tracing::error!(%error, "no TLS configuration")).ok()?;
         let connecting = incoming.accept_with(Arc::new(config));
@@ -104,7 +103,7 @@ impl Resources {
         dialled: bool,
         seen: SeenPeer,
         connecting: Connecting,
-    ) -> (SessionId, mpsc::Sender<PeerFrame>) {
+    ) -> (SessionId, mpsc::Sender<Outgoing>) {
         self.next_session += 1;
         let id = SessionId(self.next_session);
         let (sender, outgoing) = mpsc::channel(WRITE_QUEUE);

@@ -12,6 +12,7 @@ use quinn::{Connecting, Connection, ConnectionError, RecvStream, SendStream, Var
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::api::SessionId;
 use super::control::describe;
 
 /// A handshake over a punched path: two round trips and a lost packet or two.
@@ -19,6 +20,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Frames waiting to be written. The messenger bounds its messages, the peer's messages bound our receipts; a session
 /// beyond this has a peer who does not read, and is closed, so that everything unacknowledged is sent again later.
 pub(super) const WRITE_QUEUE: usize = 4096;
+/// How long a session that is to be closed waits until the peer has what was written before: receipts above all.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The application error code with which a peer closes a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +47,14 @@ impl Bye {
     }
 }
 
-/// Tells sessions of one node apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SessionId(pub(super) u64);
+/// What the driver gives to a session.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// To be written.
+    Frame(PeerFrame),
+    /// The last word: to be closed once the peer has all that was written before.
+    Close(Bye),
+}
 
 /// What the driver hears of a session.
 #[derive(Debug)]
@@ -70,7 +78,7 @@ pub(super) struct Session {
     pub(super) seen: SeenPeer,
     /// Our greeting.
     pub(super) name: String,
-    pub(super) outgoing: mpsc::Receiver<PeerFrame>,
+    pub(super) outgoing: mpsc::Receiver<Outgoing>,
     pub(super) events: mpsc::Sender<SessionEvent>,
 }
 
@@ -113,8 +121,7 @@ impl Session {
         let writing = write(send, hello, std::mem::replace(&mut self.outgoing, never));
         let reading = self.read(&connection, receive);
         tokio::select! {
-            // The driver has dropped its end: it closes the connection itself.
-            () = writing => {}
+            bye = writing => bye.close(&connection),
             refused = reading => if let Some(bye) = refused { bye.close(&connection) },
         }
         self.down(&connection.closed().await)
@@ -129,8 +136,11 @@ impl Session {
         loop {
             let count = match receive.read(&mut buffer).await {
                 Ok(Some(count)) => count,
-                // The stream lives as long as the session: a peer that ends it alone breaks the protocol.
-                Ok(None) => return Some(Bye::Protocol),
+                // The peer has said its last word; its close follows when it knows that we have it.
+                Ok(None) => {
+                    let _ = timeout(LAST_WORDS * 2, connection.closed()).await;
+                    return Some(Bye::Protocol);
+                }
                 Err(_) => return None,
             };
             reader.push(&buffer[..count]);
@@ -153,18 +163,25 @@ impl Session {
     }
 }
 
-async fn write(mut send: SendStream, hello: PeerFrame, mut outgoing: mpsc::Receiver<PeerFrame>) {
-    let mut frame = Some(hello);
-    while let Some(next) = frame {
-        match wire::encode(&next, MAX_PEER_FRAME) {
-            Ok(bytes) => {
-                if send.write_all(&bytes).await.is_err() {
-                    return;
-                }
+/// Writes until the session is to be closed; why.
+async fn write(mut send: SendStream, hello: PeerFrame, mut outgoing: mpsc::Receiver<Outgoing>) -> Bye {
+    let mut next = Outgoing::Frame(hello);
+    loop {
+        match next {
+            Outgoing::Frame(frame) => match wire::encode(&frame, MAX_PEER_FRAME) {
+                // If this fails the connection is at its end, which the reading side reports.
+                Ok(bytes) if send.write_all(&bytes).await.is_err() => std::future::pending().await,
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "a frame of ours is too long"),
+            },
+            Outgoing::Close(bye) => {
+                // QUIC's close throws away what is not acknowledged yet.
+                let _ = send.finish();
+                let _ = timeout(LAST_WORDS, send.stopped()).await;
+                return bye;
             }
-            Err(error) => tracing::error!(%error, "a frame of ours is too long"),
         }
-        frame = outgoing.recv().await;
+        next = outgoing.recv().await.unwrap_or(Outgoing::Close(Bye::Stopping));
     }
 }
 

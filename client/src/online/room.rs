@@ -1,15 +1,16 @@
 //! What every online command knows: the conversations, the contacts, and how the node is doing.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use common::identity::PeerId;
-use common::session::MessageId;
+use common::session::{MessageId, PeerFrame};
 use jiff::Timestamp;
 
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
 use crate::messenger::{Effect, Input, Messenger, Refusal};
-use crate::net::{NodeCommand, NodeEvent};
+use crate::net::{NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Route, Who};
 
 /// What the messenger said that a task may want to know.
@@ -25,6 +26,8 @@ pub(super) enum Notice {
 pub struct Room {
     contacts: Contacts,
     messenger: Messenger,
+    /// The current session with each peer.
+    sessions: BTreeMap<PeerId, SessionId>,
     status: Status,
     status_changed: bool,
     notices: Vec<Notice>,
@@ -33,7 +36,14 @@ pub struct Room {
 impl Room {
     /// A room that has heard of nothing yet.
     pub fn new(contacts: Contacts, status: Status) -> Self {
-        Room { contacts, messenger: Messenger::new(), status, status_changed: true, notices: Vec::new() }
+        Room {
+            contacts,
+            messenger: Messenger::new(),
+            sessions: BTreeMap::new(),
+            status,
+            status_changed: true,
+            notices: Vec::new(),
+        }
     }
 
     /// A peer as it is shown.
@@ -64,6 +74,14 @@ impl Room {
     /// Is there a session with this peer, and where does it go?
     pub fn session(&self, peer: PeerId) -> Option<&SessionStatus> {
         self.status.sessions.iter().find(|session| session.peer == peer)
+    }
+
+    /// Gives a frame to the session with this peer. Without one it is dropped: the messenger sends what is not
+    /// acknowledged again when there is one.
+    pub fn send(&self, peer: PeerId, frame: PeerFrame, out: &mut Out) {
+        if let Some(session) = self.sessions.get(&peer) {
+            out.command(NodeCommand::Send { peer, session: *session, frame });
+        }
     }
 
     /// Says something.
@@ -114,7 +132,8 @@ impl Room {
             NodeEvent::RendezvousLost { .. } => self.status.state = State::Lost,
             NodeEvent::Draining => self.status.state = State::Draining,
             NodeEvent::Profile(profile) => self.status.profile = Some(*profile),
-            NodeEvent::Direct { peer, remote, rtt } => {
+            NodeEvent::Direct { peer, session, remote, rtt } => {
+                self.sessions.insert(*peer, *session);
                 let session = SessionStatus {
                     peer: *peer,
                     name: self.who(*peer).name,
@@ -126,7 +145,10 @@ impl Room {
                 self.status.sessions.retain(|session| session.peer != *peer);
                 self.status.sessions.push(session);
             }
-            NodeEvent::Lost { peer, .. } => self.status.sessions.retain(|session| session.peer != *peer),
+            NodeEvent::Lost { peer, .. } => {
+                self.sessions.remove(peer);
+                self.status.sessions.retain(|session| session.peer != *peer);
+            }
             NodeEvent::Replaced
             | NodeEvent::Introduced { .. }
             | NodeEvent::Refused { .. }
@@ -165,7 +187,7 @@ impl Room {
                 rtt_ms: (*rtt).into(),
                 after_ms: (*after).into(),
             },
-            NodeEvent::Direct { peer, remote, rtt } => {
+            NodeEvent::Direct { peer, remote, rtt, .. } => {
                 Event::Path { who: self.who(*peer), kind: Route::Direct, remote: *remote, rtt_ms: (*rtt).into() }
             }
             NodeEvent::Lost { peer, reason, by_peer } => {
@@ -204,7 +226,7 @@ impl Room {
     fn apply(&mut self, effects: Vec<Effect>, now: Moment, out: &mut Out) {
         for effect in effects {
             match effect {
-                Effect::Send { peer, frame } => out.command(NodeCommand::Send { peer, frame }),
+                Effect::Send { peer, frame } => self.send(peer, frame, out),
                 Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
                 Effect::Verify { peer } => out.command(NodeCommand::Verify(peer)),
                 Effect::ShowIncoming { peer, id, at_ms, text } => out.show(Event::Message {

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::cli::{self, Cli};
-use crate::commands::{Chat, Ping, Run};
+use crate::commands::{Chat, Netcheck, Ping, Run};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
-use crate::net::{NodeCommand, NodeEvent, Party};
+use crate::net::{NodeCommand, NodeEvent, Party, SessionId};
 use crate::output::{Direction, Event};
 
 struct World<T> {
@@ -63,7 +63,7 @@ impl<T: Task> World<T> {
     }
 
     fn direct(&mut self) -> Out {
-        self.node(NodeEvent::Direct { peer: bob(), remote: remote(), rtt: RTT })
+        self.node(NodeEvent::Direct { peer: bob(), session: SessionId(1), remote: remote(), rtt: RTT })
     }
 
     fn line(&mut self, text: &str) -> Out {
@@ -182,7 +182,7 @@ fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
     let introduced = NodeEvent::Introduced { peer: bob(), requested: true, addresses: vec![remote()] };
     let registered = NodeEvent::Registered { observed: remote(), local: Vec::new() };
     let unreachable = NodeEvent::RendezvousLost { reason: "tried 127.0.0.1:9".into() };
-    let direct = NodeEvent::Direct { peer: bob(), remote: remote(), rtt: RTT };
+    let direct = NodeEvent::Direct { peer: bob(), session: SessionId(1), remote: remote(), rtt: RTT };
     for (heard, expected) in [
         (vec![], Exit::Timeout),
         (vec![unreachable.clone()], Exit::Timeout),
@@ -290,11 +290,11 @@ fn a_ping_without_a_path_gives_up_in_time_and_says_why() {
         rtt: RTT,
         after: RTT,
     };
-    for (heard, expected) in [
-        (None, Exit::Timeout),
-        (Some(NodeEvent::Refused { peer: bob() }), Exit::PeerOffline),
-        (Some(NodeEvent::NoPath { peer: bob(), tried: vec![remote()] }), Exit::NoPath),
-        (Some(punched), Exit::NoPath),
+    for (heard, reason) in [
+        (None, "the rendezvous did not answer"),
+        (Some(NodeEvent::Refused { peer: bob() }), "offline"),
+        (Some(NodeEvent::NoPath { peer: bob(), tried: vec![remote()] }), "no direct path was found"),
+        (Some(punched), "no direct path was found"),
     ] {
         let (mut world, _) = ping(&["--timeout", "5"]);
         if let Some(event) = heard {
@@ -302,7 +302,8 @@ fn a_ping_without_a_path_gives_up_in_time_and_says_why() {
         }
         let out = world.sleep();
         assert_eq!(world.elapsed, Duration::from_secs(5));
-        assert_eq!(exit(&out), expected);
+        assert_eq!(exit(&out), Exit::NoPath);
+        assert!(matches!(&out.end, Some(Err(failure)) if failure.message.contains(reason)), "{:?}", out.end);
         assert!(matches!(&out.events[..], [Event::Summary { sent: 0, direct_ms: None, .. }]));
     }
 }
@@ -318,8 +319,31 @@ fn a_ping_without_replies_sends_as_many_as_asked_for() {
             break out;
         }
     };
-    assert_eq!((pings, exit(&end)), (3, Exit::Timeout));
+    assert_eq!((pings, exit(&end)), (3, Exit::NoPath));
     assert_eq!(world.elapsed, Duration::from_millis(1500));
+}
+
+#[test]
+fn a_netcheck_ends_with_the_profile_and_its_verdict() {
+    let (mut world, _) = World::new(Netcheck::new(Duration::from_secs(5)));
+    assert!(world.node(NodeEvent::Registered { observed: remote(), local: vec![remote()] }).end.is_none());
+    let profile = common::nat::NatProfile { translated: Some(false), ..Default::default() };
+    let out = world.node(NodeEvent::Profile(profile));
+    assert_eq!(exit(&out), Exit::Done);
+    assert!(
+        out.events
+            .iter()
+            .any(|event| matches!(event, Event::Netcheck { verdict, .. } if verdict.contains("No router")))
+    );
+}
+
+#[test]
+fn a_netcheck_without_a_rendezvous_says_what_was_tried() {
+    let (mut world, _) = World::new(Netcheck::new(Duration::from_secs(5)));
+    world.node(NodeEvent::RendezvousLost { reason: "tried 11.1.1.1:3478".into() });
+    let out = world.sleep();
+    assert_eq!(exit(&out), Exit::Timeout);
+    assert!(matches!(&out.end, Some(Err(failure)) if failure.message.contains("11.1.1.1:3478")));
 }
 
 #[test]

@@ -190,6 +190,17 @@ pub enum Event {
         /// RFC 4787's words.
         profile: NatProfile,
     },
+    /// `netcheck` is done.
+    Netcheck {
+        /// Our address as the rendezvous sees it.
+        observed: SocketAddr,
+        /// Our own addresses.
+        local: Vec<SocketAddr>,
+        /// RFC 4787's words.
+        profile: NatProfile,
+        /// Plain words.
+        verdict: &'static str,
+    },
     /// The rendezvous introduced us; punching starts.
     Introduced {
         /// To whom.

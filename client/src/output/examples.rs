@@ -65,6 +65,12 @@ fn examples() -> Vec<Event> {
         Event::RendezvousLost { reason: "tried 11.1.1.1:3478, no answer within 2 s".into() },
         Event::Draining,
         Event::Profile { profile: profile() },
+        Event::Netcheck {
+            observed: remote(),
+            local: vec![home()],
+            profile: profile(),
+            verdict: common::discovery::verdict(&profile()),
+        },
         Event::Introduced { who: bob(), requested: true, addresses: vec![remote(), home()] },
         Event::Refused { who: bob() },
         Event::Punched {
@@ -141,6 +147,7 @@ fn examples() -> Vec<Event> {
             | Event::RendezvousLost { .. }
             | Event::Draining
             | Event::Profile { .. }
+            | Event::Netcheck { .. }
             | Event::Introduced { .. }
             | Event::Refused { .. }
             | Event::Punched { .. }

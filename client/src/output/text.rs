@@ -118,6 +118,9 @@ fn news(event: &Event) -> String {
         }
         Event::Draining => "the rendezvous is about to stop; connections that stand are not affected".to_owned(),
         Event::Profile { profile } => format!("your NAT: {}", nat(profile)),
+        Event::Netcheck { observed, local, profile, verdict } => {
+            format!("seen at     {observed}\nown         {}\nnat         {}\n{verdict}", list(local), nat(profile))
+        }
         Event::Introduced { who, requested, addresses } => {
             let how = if *requested { "introduced to" } else { "asked for by" };
             format!("{how} {}, who may be at {}", name(who), list(addresses))

@@ -10,11 +10,11 @@ pub fn verdict(profile: &NatProfile) -> &'static str {
         (Some(Mapping::AddressDependent | Mapping::AddressAndPortDependent), _) => match profile.ports {
             Some(PortAssignment::Sequential { .. }) => {
                 "Your router takes another port for each destination, in steps that can be foreseen. \
-                 Direct connections to many people may work; the rest goes by the server."
+                 Direct connections work where the other side's router is more open, and not yet elsewhere."
             }
             _ => {
                 "Your router takes another port for each destination. \
-                 Direct connections work where the other side's router is more open; the rest goes by the server."
+                 Direct connections work where the other side's router is more open, and not yet elsewhere."
             }
         },
         (_, Some(false)) if open => {

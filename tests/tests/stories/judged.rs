@@ -42,6 +42,25 @@ fn coturn_finds_the_mapping_and_the_filtering_of_each_router() {
     });
 }
 
+#[test]
+fn our_own_netcheck_says_what_coturn_says() {
+    in_namespaces(|| {
+        let world = World::with(RendezvousOptions { two_addresses: true })?;
+        for (name, router, mapping) in [
+            ("home", Router::home(), "endpoint_independent"),
+            ("corporate", Router::corporate(), "address_and_port_dependent"),
+        ] {
+            let alice = world.person(name, &router_of(&world, name, router)?.host(name)?)?;
+            let checked = alice.command(&["netcheck"])?;
+            let profile = &checked["profile"];
+            assert_eq!((&profile["mapping"], &profile["translated"]), (&mapping.into(), &true.into()), "{checked}");
+            assert_eq!(profile["filtering"], "address_and_port_dependent", "{checked}");
+            assert_eq!(profile["hairpinning"], false, "{checked}");
+        }
+        Ok(())
+    });
+}
+
 /// What the judge says; `None`, with a word about it, where coturn is not installed.
 fn judge(host: &Host, tool: &str, arguments: &[&str]) -> anyhow::Result<Option<String>> {
     if Command::new("which").arg(tool).stdout(Stdio::null()).status().is_ok_and(|status| !status.success()) {

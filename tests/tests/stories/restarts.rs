@@ -85,6 +85,31 @@ fn a_client_that_stops_says_so_and_is_found_again_when_it_is_back() {
 }
 
 #[test]
+fn two_chats_fed_by_scripts_end_together_and_nothing_is_missing() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        // Each ends as soon as it has its own receipts: the other's last receipt is still on its way then.
+        for round in 0..8 {
+            let (mut alices, mut bobs) = (alice.chat(&bob)?, bob.chat(&alice)?);
+            for side in [&mut alices, &mut bobs] {
+                side.say(&format!("line {round}"));
+                side.end_of_input();
+            }
+            let codes = (alices.exit_code(SOON * 2), bobs.exit_code(SOON * 2));
+            assert_eq!(codes, (0, 0), "round {round}\n{}{}", alices.transcript(), bobs.transcript());
+            assert_eq!(
+                (heard(&mut alices, &format!("line {round}")), heard(&mut bobs, &format!("line {round}"))),
+                (1, 1)
+            );
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn two_who_open_their_chats_at_the_same_instant_meet_all_the_same() {
     in_namespaces(|| {
         let world = World::new()?;

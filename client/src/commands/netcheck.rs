@@ -1,0 +1,88 @@
+//! `punchline netcheck`: what stands between this machine and the Internet, and what that means.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::discovery::verdict;
+use common::nat::NatProfile;
+
+use super::{Context, Online};
+use crate::cli;
+use crate::data::{DataDir, Holder};
+use crate::exit::{Exit, Failure};
+use crate::net::NodeEvent;
+use crate::online::{End, Moment, Out, Room, Signal, Task};
+use crate::output::Event;
+
+pub(super) async fn execute(context: Context<'_>, arguments: &cli::Netcheck) -> End {
+    let online = Online::load(&context.data)?;
+    // A second registration of the same key would put the running client offline; but it knows the answer.
+    if let Holder::Process(_) = context.data.holder()? {
+        let event = known(&context.data)?;
+        let _ = context.printer.print(&event, jiff::Timestamp::now());
+        return Ok(Exit::Done);
+    }
+    online.stay(context, None, false, Netcheck::new(arguments.timeout)).await
+}
+
+/// What the running client has found out.
+fn known(data: &DataDir) -> Result<Event, Failure> {
+    let told = data.status()?.and_then(|status| Some((status.observed?, status.local, status.profile?)));
+    let Some((observed, local, profile)) = told else {
+        return Err(Failure::other(
+            "punchline is running and has not found out about the network yet; try again in a few seconds",
+        ));
+    };
+    Ok(event(observed, local, profile))
+}
+
+fn event(observed: SocketAddr, local: Vec<SocketAddr>, profile: NatProfile) -> Event {
+    Event::Netcheck { observed, local, profile, verdict: verdict(&profile) }
+}
+
+#[derive(Debug)]
+pub(crate) struct Netcheck {
+    timeout: Duration,
+    give_up_at: Option<Instant>,
+    registered: Option<(SocketAddr, Vec<SocketAddr>)>,
+    /// The last that was heard of the rendezvous.
+    obstacle: Option<String>,
+}
+
+impl Netcheck {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Netcheck { timeout, give_up_at: None, registered: None, obstacle: None }
+    }
+}
+
+impl Task for Netcheck {
+    fn handle(&mut self, signal: Signal<'_>, _: &mut Room, now: Moment, out: &mut Out) {
+        match signal {
+            Signal::Started => self.give_up_at = Some(now.at + self.timeout),
+            Signal::Node(NodeEvent::Registered { observed, local }) => {
+                self.registered = Some((*observed, local.clone()));
+            }
+            Signal::Node(NodeEvent::RendezvousLost { reason }) => self.obstacle = Some(reason.clone()),
+            Signal::Node(NodeEvent::Profile(profile)) => {
+                if let Some((observed, local)) = self.registered.take() {
+                    out.show(event(observed, local, *profile));
+                    out.end(Ok(Exit::Done));
+                }
+            }
+            Signal::Wakeup if self.give_up_at.is_some_and(|at| at <= now.at) => {
+                let reason = self.obstacle.as_deref().unwrap_or("is there a network, and does it let UDP through?");
+                let message = format!("the rendezvous did not answer in time: {reason}");
+                out.end(Err(Failure::new(Exit::Timeout, message)));
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, _: &mut Room, _: &mut Out) -> End {
+        Err(Failure::other("stopped before anything was found out"))
+    }
+
+    fn poll_wakeup(&self) -> Option<Instant> {
+        self.give_up_at
+    }
+}
