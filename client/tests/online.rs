@@ -67,15 +67,15 @@ fn a_closed_output_ends_quietly() {
 }
 
 #[test]
-fn a_ping_without_a_rendezvous_gives_up_with_a_summary_and_code_6() {
+fn a_ping_without_a_rendezvous_gives_up_with_a_summary_and_code_4() {
     let alice = Person::joined();
     let answer = alice.punchline(["ping", "Bob", "--timeout", "0.2", "--json"]);
-    assert_eq!(answer.code, 6, "{answer:?}");
+    assert_eq!(answer.code, 4, "{answer:?}");
     let events = answer.events();
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("a kind")).collect();
     assert_eq!(kinds, ["started", "summary", "error"]);
     assert_eq!(events[1]["direct_ms"], json!(null));
-    assert_eq!(events[2]["code"], 6);
+    assert_eq!(events[2]["code"], 4);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_a_chat_could_not_deliver_is_told_line_by_line() {
     let alice = Person::joined();
     let input = "hello\r\n\n\nstill there?\n".as_bytes();
     let answer = alice.punchline_with_input(["chat", "Bob", "--wait", "0.2", "--json"], input);
-    assert_eq!(answer.code, 6, "{answer:?}");
+    assert_eq!(answer.code, 4, "{answer:?}");
     let events = answer.events();
     let texts = |kind: &str| -> Vec<String> {
         let of_kind = events.iter().filter(|event| event["event"] == kind);

@@ -138,8 +138,8 @@ impl Session {
                 Ok(Some(count)) => count,
                 // The peer has said its last word; its close follows when it knows that we have it.
                 Ok(None) => {
-                    let _ = timeout(LAST_WORDS * 2, connection.closed()).await;
-                    return Some(Bye::Protocol);
+                    let closed = timeout(LAST_WORDS * 2, connection.closed()).await;
+                    return closed.is_err().then_some(Bye::Protocol);
                 }
                 Err(_) => return None,
             };

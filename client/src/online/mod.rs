@@ -1,7 +1,7 @@
 //! Being online: what `run`, `chat` and `ping` have in common.
 //!
 //! An [`Engine`] takes [`Happening`]s (an event of the node, a line of input, a signal, a timer) and says what to do in
-//! an [`Out`]: events to print, commands for the node, an end. It is pure; [`drive`] feeds it from the real world. What
+//! an [`Out`]: events to print, commands for the node, an end. It is pure; [`drive()`] feeds it from the real world. What
 //! differs between the commands is a [`Task`] inside the engine.
 
 mod drive;
