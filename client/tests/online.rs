@@ -83,7 +83,7 @@ fn what_a_chat_could_not_deliver_is_told_line_by_line() {
     let alice = Person::joined();
     let input = "hello\r\n\n\nstill there?\n".as_bytes();
     let answer = alice.punchline_with_input(["chat", "Bob", "--wait", "0.2", "--json"], input);
-    assert_eq!(answer.code, 4, "{answer:?}");
+    assert_eq!(answer.code, 6, "{answer:?}");
     let events = answer.events();
     let texts = |kind: &str| -> Vec<String> {
         let of_kind = events.iter().filter(|event| event["event"] == kind);
