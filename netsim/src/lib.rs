@@ -1,6 +1,11 @@
 //! Networks to test in: a small Internet with routers that translate addresses, on one machine.
 //!
-//! A story of two people behind two routers needs two routers. This crate makes them out of what the Linux kernel has:
+//! There are two ways to have them. The [`model`] is a NAT and a network in pure Rust: seeded, moved by a `now` that comes
+//! in, with every behaviour that RFC 4787 has a word for. Its module page tells the life of a packet. [`netns`] builds
+//! networks out of Linux namespaces whose routers are the kernel's own, for real programs; the rest of this page is about
+//! them. Both speak one vocabulary, [`model::behaviour`].
+//!
+//! A story of two people behind two routers needs two routers. The kernel has what they can be made of:
 //! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
 //! pair of virtual Ethernet devices. [`Network::new`](netns::Network::new) makes the Internet, a bridge with the
 //! addresses `11.1.1.0/24` and no way to any real network. A server is plugged straight into it
@@ -26,7 +31,9 @@
 //!
 //! # Limits
 //!
-//! - Linux only, version 5.3 or later. On other systems the crate is its vocabulary.
+//! Those of the model stand on [its page](model#limits). Of the namespaces:
+//!
+//! - Linux only, version 5.3 or later. On other systems the crate is the model.
 //! - IPv4 only: IPv6 is switched off in every namespace.
 //! - The NAT is the kernel's. Its filtering is always address-and-port-dependent (RFC 4787, section 5), it never
 //!   hairpins, and its mapping is endpoint-independent with preserved ports or, on request, address-and-port-dependent
@@ -40,6 +47,6 @@
 //! - A program that is spawned here dies with us; its own children do so only if it sees to it. A program that changes
 //!   its user (set-uid, `su`) loses that bond.
 
-pub mod behavior;
+pub mod model;
 #[cfg(target_os = "linux")]
 pub mod netns;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use netsim::behavior::Behavior;
+use netsim::model::Observed;
 use netsim::netns::{PortAssignment, Router, WanInput, survey};
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ struct Report {
     wan_input: &'static str,
     port_assignment: &'static str,
     #[serde(flatten)]
-    measured: Behavior,
+    measured: Observed,
     as_promised: bool,
 }
 

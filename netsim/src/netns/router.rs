@@ -15,7 +15,8 @@ use super::prefix::Prefix;
 use super::ruleset::ruleset;
 use super::segment::Segment;
 use super::world::World;
-use crate::behavior::{Behavior, EarlyProbe, Filtering, Mapping};
+use crate::model::behaviour::{Lifetimes, Quirks, StrayInbound};
+use crate::model::{Behaviour, Observed, presets};
 
 /// What the router does with packets that arrive on its WAN side, are for itself, and answer nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,20 +95,24 @@ impl Router {
         Router { lan: Some(Prefix::literal(100, 64, 0, 0, 16)), ..Router::home() }
     }
 
-    /// What such a router does to UDP, by the measurements that chose its rules; [`survey`](super::survey()) measures again.
-    pub fn promised(&self) -> Behavior {
-        let preserving = self.port_assignment == PortAssignment::Preserving;
-        Behavior {
-            mapping: if preserving { Mapping::EndpointIndependent } else { Mapping::AddressAndPortDependent },
-            port_preservation: preserving,
-            filtering: Filtering::AddressAndPortDependent,
-            hairpinning: false,
-            early_probe: match self.wan_input {
-                _ if !preserving => EarlyProbe::NotApplicable,
-                WanInput::Drop => EarlyProbe::Harmless,
-                WanInput::Accept => EarlyProbe::MovesMapping,
-            },
-        }
+    /// The same router in the words of the model, by the measurements that chose its rules.
+    pub fn behaviour(&self) -> Behaviour {
+        let kind = match self.port_assignment {
+            PortAssignment::Preserving => presets::home(),
+            PortAssignment::Random => presets::symmetric_random(),
+        };
+        let stray_inbound = match self.wan_input {
+            WanInput::Drop => StrayInbound::Ignored,
+            WanInput::Accept => StrayInbound::OccupiesTuple,
+        };
+        let UdpTimeouts { unreplied, stream } = self.udp_timeouts;
+        kind.lifetimes(Lifetimes { unreplied, replied: stream, ..Lifetimes::LINUX })
+            .quirks(Quirks { stray_inbound, ..Quirks::default() })
+    }
+
+    /// What such a router shows to a survey; [`survey`](super::survey()) measures it.
+    pub fn promised(&self) -> Observed {
+        Observed::from(&self.behaviour())
     }
 }
 

@@ -15,7 +15,8 @@ use super::error::{Error, Result};
 use super::host::Host;
 use super::network::Network;
 use super::router::Router;
-use crate::behavior::{Behavior, EarlyProbe, Filtering, Mapping};
+use crate::model::behaviour::{Filtering, Mapping};
+use crate::model::{EarlyProbe, Observed};
 
 /// A packet that must arrive has this long; it takes microseconds unless the machine is busy.
 const SURELY: Duration = Duration::from_secs(5);
@@ -23,10 +24,10 @@ const SURELY: Duration = Duration::from_secs(5);
 const BELATED: Duration = Duration::from_millis(50);
 
 /// Builds a network around such a router and finds out what it does.
-pub fn survey(router: Router) -> Result<Behavior> {
+pub fn survey(router: Router) -> Result<Observed> {
     let lab = Lab::new(router)?;
     let (mapping, port_preservation) = lab.mapping()?;
-    Ok(Behavior {
+    Ok(Observed {
         mapping,
         port_preservation,
         filtering: lab.filtering()?,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netsim::behavior::{Filtering, Mapping};
+use netsim::model::behaviour::{Filtering, Mapping};
 use netsim::netns::{Host, Network, Process, Router, in_namespaces};
 
 use crate::wire::Voice;

@@ -1,0 +1,243 @@
+//! The kinds of access to the Internet that there are, by name, and what each stands for in the world.
+
+use std::time::Duration;
+
+use super::addresses::Families;
+use super::behaviour::{
+    Behaviour, Filtering, Hairpinning, Lifetimes, Limits, Mapping, PortAssignment, Quirks, StrayInbound,
+};
+use super::link::Line;
+use super::topology::{INTERNET, NetworkId, Router, RouterId, Topology};
+
+/// What is between a host and the Internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// What the host speaks.
+    pub families: Families,
+    /// The routers, the one nearest to the host first; none for a public host.
+    pub routers: Vec<Router>,
+}
+
+impl Access {
+    /// Builds the routers on a network, each hanging on the one above by such a line. Gives the network for the host, and
+    /// the routers, again the nearest first.
+    pub fn build<P: Clone>(
+        &self,
+        topology: &mut Topology<P>,
+        above: NetworkId,
+        line: Line,
+    ) -> (NetworkId, Vec<RouterId>) {
+        let (mut network, mut ids) = (above, Vec::new());
+        for router in self.routers.iter().rev() {
+            let id = topology.add_router(network, router.clone(), line);
+            network = topology.lan(id);
+            ids.insert(0, id);
+        }
+        (network, ids)
+    }
+
+    /// As [`Access::build`], on the Internet.
+    pub fn build_on_the_internet<P: Clone>(&self, topology: &mut Topology<P>, line: Line) -> NetworkId {
+        self.build(topology, INTERNET, line).0
+    }
+}
+
+/// A kind of access with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preset {
+    /// As scenarios and tables call it.
+    pub name: &'static str,
+    /// The real devices and situations.
+    pub stands_for: &'static str,
+    /// What it is.
+    pub access: Access,
+}
+
+/// The preset of this name.
+pub fn named(name: &str) -> Option<Preset> {
+    all().into_iter().find(|preset| preset.name == name)
+}
+
+/// All presets, the friendliest first.
+pub fn all() -> Vec<Preset> {
+    vec![
+        Preset {
+            name: "open",
+            stands_for: "a server, a VPS, a university's public addresses: no NAT, no firewall",
+            access: Access { families: Families::Ipv4, routers: vec![] },
+        },
+        behind_nat(
+            "full_cone",
+            "a home box with \"full cone NAT\" switched on (OpenWrt fullcone, ASUS, many game routers)",
+            full_cone(),
+        ),
+        behind_nat(
+            "address_restricted",
+            "older consumer boxes, and boxes that call this \"restricted cone\"",
+            address_restricted(),
+        ),
+        behind_nat(
+            "port_restricted",
+            "home boxes that do not keep ports (FreeBSD pf with static-port off but sticky, some Zyxel and Huawei)",
+            port_restricted(),
+        ),
+        behind_nat(
+            "home",
+            "a Linux box as most homes have it: masquerade, unsolicited input dropped (OpenWrt, FRITZ!Box, Debian with a firewall)",
+            home(),
+        ),
+        behind_nat(
+            "home_open",
+            "a Linux machine with masquerade and nothing else: input accepted, so that strays occupy ports",
+            home_open(),
+        ),
+        behind_nat(
+            "hairpin",
+            "a home box with NAT loopback, as RFC 4787 demands (UniFi, MikroTik with the rule, newer FRITZ!OS)",
+            home_box().hairpinning(Hairpinning::ExternalSource),
+        ),
+        behind_nat(
+            "no_loopback",
+            "a home box that turns nothing round: two at home reach each other by their LAN addresses or not at all",
+            home_box(),
+        ),
+        behind_nat(
+            "symmetric_sequential",
+            "office boxes of the older kind: the next port for each destination (old Cisco, SonicWall, D-Link)",
+            symmetric_sequential(),
+        ),
+        behind_nat(
+            "symmetric_random",
+            "pf on FreeBSD, OPNsense and pfSense as they come: a random port for each destination",
+            symmetric_random(),
+        ),
+        behind_nat(
+            "corporate",
+            "a company's firewall: symmetric, forgets in half a minute, drops ICMP (Palo Alto, Cisco ASA; nftables masquerade fully-random)",
+            corporate(),
+        ),
+        Preset {
+            name: "cgnat",
+            stands_for: "a subscriber straight behind a carrier's NAT that follows RFC 6888: a block of ports for each, endpoint-independent mapping",
+            access: Access {
+                families: Families::Ipv4,
+                routers: vec![Router { carrier: true, ..Router::ipv4(cgnat()) }],
+            },
+        },
+        Preset {
+            name: "home_behind_cgnat",
+            stands_for: "a home box whose provider has no IPv4 addresses left: two NATs in series (DS-Lite, cable, fibre newcomers)",
+            access: Access {
+                families: Families::Ipv4,
+                routers: vec![Router::ipv4(home()), Router { carrier: true, ..Router::ipv4(cgnat()) }],
+            },
+        },
+        Preset {
+            name: "mobile",
+            stands_for: "a phone: a carrier's symmetric NAT with blocks of ports, few mappings, short memory, several addresses",
+            access: Access {
+                families: Families::Ipv4,
+                routers: vec![Router { carrier: true, ..Router::ipv4(mobile()) }],
+            },
+        },
+        behind_nat("udp_blocked", "a hotel, a ministry: nothing but TCP gets out", udp_blocked()),
+        Preset {
+            name: "ipv6_firewall",
+            stands_for: "an IPv6-only host behind a home box's stateful firewall (RFC 6092)",
+            access: Access {
+                families: Families::Ipv6,
+                routers: vec![Router { ipv4: None, ipv6: Some(ipv6_firewall()), carrier: false, isolates: false }],
+            },
+        },
+        Preset {
+            name: "dual_stack",
+            stands_for: "a home with both: masquerade for IPv4, a stateful firewall for IPv6",
+            access: Access {
+                families: Families::Both,
+                routers: vec![Router { ipv6: Some(ipv6_firewall()), ..Router::ipv4(home()) }],
+            },
+        },
+    ]
+}
+
+/// Endpoint-independent in everything.
+pub fn full_cone() -> Behaviour {
+    Behaviour::nat(Mapping::EndpointIndependent, Filtering::EndpointIndependent).ports(PortAssignment::Preserving)
+}
+
+/// Filters by address.
+pub fn address_restricted() -> Behaviour {
+    Behaviour::nat(Mapping::EndpointIndependent, Filtering::AddressDependent).ports(PortAssignment::Preserving)
+}
+
+/// Filters by address and port, and gives out random ports.
+pub fn port_restricted() -> Behaviour {
+    Behaviour::nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent)
+}
+
+/// Linux masquerade as measured, unsolicited input dropped.
+pub fn home() -> Behaviour {
+    Behaviour::nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent)
+        .ports(PortAssignment::PreservingOverloading)
+        .lifetimes(Lifetimes::LINUX)
+}
+
+/// Linux masquerade as measured, unsolicited input accepted.
+pub fn home_open() -> Behaviour {
+    home().quirks(Quirks { stray_inbound: StrayInbound::OccupiesTuple, ..Quirks::default() })
+}
+
+/// A box that keeps ports without overloading them.
+fn home_box() -> Behaviour {
+    port_restricted().ports(PortAssignment::Preserving)
+}
+
+/// A new port for each destination, the next one up; up to two other connections in between.
+pub fn symmetric_sequential() -> Behaviour {
+    symmetric_random().ports(PortAssignment::Sequential { step: 1, noise: 2 })
+}
+
+/// A new random port for each destination.
+pub fn symmetric_random() -> Behaviour {
+    Behaviour::nat(Mapping::AddressAndPortDependent, Filtering::AddressAndPortDependent)
+}
+
+/// Linux masquerade fully-random, as measured, behind a stricter filter. Its lifetimes are those of the firewalls it
+/// stands for.
+pub fn corporate() -> Behaviour {
+    symmetric_random()
+        .lifetimes(Lifetimes::fixed(Duration::from_secs(30)))
+        .quirks(Quirks { drops_icmp: true, ..Quirks::default() })
+}
+
+/// Blocks of 512 ports, as many carriers give: enough for a home, and 126 subscribers on an address.
+pub fn cgnat() -> Behaviour {
+    let limits = Limits { mappings_per_host: Some(512), mappings: 1 << 20, ..Limits::default() };
+    Behaviour::nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent)
+        .ports(PortAssignment::Block { size: 512 })
+        .limits(limits)
+}
+
+/// Symmetric within a block of 1,024 ports.
+pub fn mobile() -> Behaviour {
+    let limits = Limits { mappings_per_host: Some(512), mappings: 1 << 20, ..Limits::default() };
+    symmetric_random()
+        .ports(PortAssignment::Block { size: 1024 })
+        .lifetimes(Lifetimes::fixed(Duration::from_secs(30)))
+        .limits(limits)
+        .quirks(Quirks { external_addresses: 4, ..Quirks::default() })
+}
+
+/// No UDP at all.
+pub fn udp_blocked() -> Behaviour {
+    home().quirks(Quirks { blocks_udp: true, ..Quirks::default() })
+}
+
+/// Lets nobody in who was not spoken to, changes nothing.
+pub fn ipv6_firewall() -> Behaviour {
+    Behaviour::firewall(Filtering::AddressAndPortDependent).lifetimes(Lifetimes::LINUX)
+}
+
+fn behind_nat(name: &'static str, stands_for: &'static str, nat: Behaviour) -> Preset {
+    Preset { name, stands_for, access: Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] } }
+}

@@ -1,0 +1,493 @@
+//! Who is connected to whom, and a packet's way from one host to another.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::model::addresses::{Addresses, Families, Plan, is_private};
+use crate::model::behaviour::{Behaviour, Translation};
+use crate::model::dropped::DropReason;
+use crate::model::link::{Carried, Line, Link};
+use crate::model::nat::{Nat, Outbound};
+use crate::model::packet::Packet;
+use crate::model::random::Random;
+
+/// A host of a topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub usize);
+
+/// A router of a topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouterId(pub usize);
+
+/// A network of a topology: the Internet, or a router's LAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(pub usize);
+
+/// The network that the others hang on.
+pub const INTERNET: NetworkId = NetworkId(0);
+
+/// How a router is: what it does to each version of IP. It speaks only those that stand here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    /// A NAT.
+    pub ipv4: Option<Behaviour>,
+    /// A firewall, as a rule.
+    pub ipv6: Option<Behaviour>,
+    /// Is its LAN a carrier's, on which customers' routers hang?
+    pub carrier: bool,
+    /// Are its hosts kept from each other, as in guest networks?
+    pub isolates: bool,
+}
+
+impl Router {
+    /// A home's box that speaks IPv4.
+    pub fn ipv4(nat: Behaviour) -> Self {
+        Router { ipv4: Some(nat), ipv6: None, carrier: false, isolates: false }
+    }
+}
+
+/// A packet has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery<P> {
+    /// Where.
+    pub host: HostId,
+    /// Its header, as it is now.
+    pub packet: Packet,
+    /// What the driver gave along.
+    pub payload: P,
+}
+
+/// Where something happened to a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// At a host.
+    Host(HostId),
+    /// At a router.
+    Router(RouterId),
+    /// Between them.
+    Network(NetworkId),
+}
+
+/// What happened to a packet, for traces and pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// A host sent it.
+    Sent,
+    /// A router has let it out, and it was this before.
+    LetOut(Packet),
+    /// A router has let it in, and it was this before.
+    LetIn(Packet),
+    /// It is at its destination.
+    Arrived,
+    /// It went no further.
+    Dropped(DropReason),
+}
+
+/// One line of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Instant,
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub what: Happening,
+    /// The packet, as it is then.
+    pub packet: Packet,
+}
+
+#[derive(Debug)]
+struct Network {
+    plan: Plan,
+    /// The router whose LAN this is.
+    gateway: Option<RouterId>,
+    isolates: bool,
+    routes: BTreeMap<IpAddr, Node>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Host(HostId),
+    Router(RouterId),
+}
+
+#[derive(Debug)]
+struct Host {
+    network: NetworkId,
+    families: Families,
+    addresses: Vec<IpAddr>,
+    up: Link,
+    down: Link,
+}
+
+#[derive(Debug)]
+struct RouterAtWork {
+    wan: NetworkId,
+    lan: NetworkId,
+    ipv4: Option<Nat>,
+    ipv6: Option<Nat>,
+    up: Link,
+    down: Link,
+}
+
+impl RouterAtWork {
+    fn nat(&mut self, address: SocketAddr) -> Result<&mut Nat, DropReason> {
+        if address.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 }.as_mut().ok_or(DropReason::NoSuchFamily)
+    }
+}
+
+/// Where a packet under way will be next.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// On a network; from a host of it, or from a router that lets it in.
+    Network(NetworkId, Side),
+    Host(HostId),
+    Outside(RouterId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Below,
+    Above,
+}
+
+#[derive(Debug)]
+struct Flight<P> {
+    next: Next,
+    packet: Packet,
+    payload: P,
+}
+
+/// Hosts, LANs, routers in series and the Internet between them. `P` is what the driver wants carried beside a header.
+///
+/// As with all our machines: after each input drain [`poll_delivery`](Topology::poll_delivery) (and
+/// [`poll_event`](Topology::poll_event), if watched), then come back at [`poll_wakeup`](Topology::poll_wakeup).
+#[derive(Debug)]
+pub struct Topology<P> {
+    networks: Vec<Network>,
+    hosts: Vec<Host>,
+    routers: Vec<RouterAtWork>,
+    flights: BTreeMap<(Instant, u64), Flight<P>>,
+    serial: u64,
+    deliveries: VecDeque<Delivery<P>>,
+    events: VecDeque<Event>,
+    watched: bool,
+    random: Random,
+    luck: u64,
+}
+
+impl<P: Clone> Topology<P> {
+    /// An empty Internet, `11.1.0.0/16` and `2001:db8::/32`. All luck in it follows from the seed.
+    pub fn new(seed: u64) -> Self {
+        let internet = Network { plan: Plan::internet(), gateway: None, isolates: false, routes: BTreeMap::new() };
+        Topology {
+            networks: vec![internet],
+            hosts: Vec::new(),
+            routers: Vec::new(),
+            flights: BTreeMap::new(),
+            serial: 0,
+            deliveries: VecDeque::new(),
+            events: VecDeque::new(),
+            watched: false,
+            random: Random::new(seed),
+            luck: 0,
+        }
+    }
+
+    /// Record what happens to every packet; off at first. Whoever switches it on drains [`Topology::poll_event`].
+    pub fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    /// A router on a network, with a LAN of its own. `line` is its way to the network, each direction.
+    pub fn add_router(&mut self, wan: NetworkId, router: Router, line: Line) -> RouterId {
+        let id = RouterId(self.routers.len());
+        let lan = NetworkId(self.networks.len());
+        let plan = Plan::lan(lan.0, router.carrier, router.ipv4.is_some(), router.ipv6.is_some());
+        let luck = self.next_luck();
+        let ipv4 = router.ipv4.map(|behaviour| {
+            let count = match behaviour.translation {
+                Translation::AddressAndPort => usize::from(behaviour.quirks.external_addresses.max(1)),
+                Translation::None => 0,
+            };
+            let outside = (0..count).map_while(|_| self.networks[wan.0].plan.next_ipv4()).collect();
+            Nat::new(behaviour, outside, luck.fork(4))
+        });
+        let ipv6 = router.ipv6.map(|behaviour| {
+            let count = usize::from(behaviour.translation == Translation::AddressAndPort);
+            let outside = (0..count).map_while(|_| self.networks[wan.0].plan.next_ipv6()).collect();
+            Nat::new(behaviour, outside, luck.fork(6))
+        });
+        for address in [&ipv4, &ipv6].into_iter().flatten().flat_map(Nat::outside) {
+            self.networks[wan.0].routes.insert(*address, Node::Router(id));
+        }
+        let isolates = router.isolates;
+        self.networks.push(Network { plan, gateway: Some(id), isolates, routes: BTreeMap::new() });
+        let (up, down) = (Link::new(line, luck.fork(1)), Link::new(line, luck.fork(2)));
+        self.routers.push(RouterAtWork { wan, lan, ipv4, ipv6, up, down });
+        id
+    }
+
+    /// The LAN of a router.
+    pub fn lan(&self, router: RouterId) -> NetworkId {
+        self.routers[router.0].lan
+    }
+
+    /// A router's external addresses.
+    pub fn wan_addresses(&self, router: RouterId) -> Vec<IpAddr> {
+        let router = &self.routers[router.0];
+        [&router.ipv4, &router.ipv6].into_iter().flatten().flat_map(|nat| nat.outside().iter().copied()).collect()
+    }
+
+    /// A host on a network, with an address of each version of IP that both speak. `line` is its way to the network,
+    /// each direction.
+    pub fn add_host(&mut self, network: NetworkId, families: Families, line: Line) -> HostId {
+        let id = HostId(self.hosts.len());
+        let luck = self.next_luck();
+        let (up, down) = (Link::new(line, luck.fork(1)), Link::new(line, luck.fork(2)));
+        self.hosts.push(Host { network, families, addresses: Vec::new(), up, down });
+        self.plug(id, network);
+        id
+    }
+
+    /// Another IPv4 address for a host, as a server with two has.
+    pub fn add_address(&mut self, host: HostId) -> Option<IpAddr> {
+        let network = self.hosts[host.0].network;
+        let address = self.networks[network.0].plan.next_ipv4()?;
+        self.give(host, address);
+        Some(address)
+    }
+
+    /// A host's addresses: the first of each version of IP.
+    pub fn addresses(&self, host: HostId) -> Addresses {
+        let addresses = &self.hosts[host.0].addresses;
+        let first = |wanted: fn(&&IpAddr) -> bool| addresses.iter().find(wanted).copied();
+        Addresses { ipv4: first(|ip| ip.is_ipv4()), ipv6: first(|ip| ip.is_ipv6()) }
+    }
+
+    /// Who has this address on this network?
+    pub fn host_at(&self, network: NetworkId, address: IpAddr) -> Option<HostId> {
+        match self.networks[network.0].routes.get(&address) {
+            Some(Node::Host(host)) => Some(*host),
+            _ => None,
+        }
+    }
+
+    /// The host goes elsewhere, where it gets other addresses. What is under way to its old ones is lost.
+    pub fn move_host(&mut self, host: HostId, network: NetworkId) {
+        self.unroute(host);
+        self.plug(host, network);
+    }
+
+    /// Forgets every mapping, as after a power cut; the addresses stay.
+    pub fn reboot(&mut self, router: RouterId) {
+        let router = &mut self.routers[router.0];
+        router.ipv4.iter_mut().chain(&mut router.ipv6).for_each(Nat::reboot);
+    }
+
+    /// Gives a NAT other IPv4 addresses, as after the provider's nightly disconnection.
+    pub fn renumber(&mut self, router: RouterId) {
+        let wan = self.routers[router.0].wan;
+        let Some(nat) = &mut self.routers[router.0].ipv4 else { return };
+        let network = &mut self.networks[wan.0];
+        network.routes.retain(|address, _| !nat.outside().contains(address));
+        let outside: Vec<IpAddr> = (0..nat.outside().len()).map_while(|_| network.plan.next_ipv4()).collect();
+        network.routes.extend(outside.iter().map(|new| (*new, Node::Router(router))));
+        nat.change_addresses(outside);
+    }
+
+    /// The lines of a host or a router: `[up, down]`, for changes while the story runs.
+    pub fn links(&mut self, place: Place) -> Option<[&mut Link; 2]> {
+        match place {
+            Place::Host(id) => self.hosts.get_mut(id.0).map(|host| [&mut host.up, &mut host.down]),
+            Place::Router(id) => self.routers.get_mut(id.0).map(|router| [&mut router.up, &mut router.down]),
+            Place::Network(_) => None,
+        }
+    }
+
+    /// A host sends a packet.
+    pub fn handle_packet(&mut self, from: HostId, packet: Packet, payload: P, now: Instant) {
+        // What is due is due before: a packet that was earlier at a NAT comes first there.
+        self.handle_timeout(now);
+        self.note(Place::Host(from), Happening::Sent, packet, now);
+        let Some(host) = self.hosts.get_mut(from.0) else { return };
+        if !host.addresses.contains(&packet.source.ip()) {
+            return self.lose(Place::Host(from), packet, DropReason::ForgedSource, now);
+        }
+        let carried = host.up.carry(packet.length, packet.largest, now);
+        let next = Next::Network(host.network, Side::Below);
+        self.fly(carried, Place::Host(from), Flight { next, packet, payload }, now);
+        self.handle_timeout(now);
+    }
+
+    /// Moves on what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(entry) = self.flights.first_entry().filter(|entry| entry.key().0 <= now) {
+            // Each in its own time, so that a late call changes nothing.
+            let ((at, _), flight) = entry.remove_entry();
+            self.arrive(flight, at);
+        }
+    }
+
+    /// The next packet that has arrived at a host.
+    pub fn poll_delivery(&mut self) -> Option<Delivery<P>> {
+        self.deliveries.pop_front()
+    }
+
+    /// The next line of the trace.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Topology::handle_timeout`].
+    pub fn poll_wakeup(&self) -> Option<Instant> {
+        self.flights.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Packets under way.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    fn arrive(&mut self, flight: Flight<P>, now: Instant) {
+        match flight.next {
+            Next::Host(host) => {
+                if self.hosts[host.0].addresses.contains(&flight.packet.destination.ip()) {
+                    self.note(Place::Host(host), Happening::Arrived, flight.packet, now);
+                    self.deliveries.push_back(Delivery { host, packet: flight.packet, payload: flight.payload });
+                } else {
+                    self.lose(Place::Host(host), flight.packet, DropReason::NoSuchAddress, now);
+                }
+            }
+            Next::Network(network, from) => self.route(network, from, flight, now),
+            Next::Outside(router) => self.let_in(router, flight, now),
+        }
+    }
+
+    fn route(&mut self, id: NetworkId, from: Side, flight: Flight<P>, now: Instant) {
+        let (network, packet) = (&self.networks[id.0], flight.packet);
+        let (next, carried) = match network.routes.get(&packet.destination.ip()) {
+            Some(Node::Host(_)) if network.isolates && from == Side::Below => {
+                return self.lose(Place::Network(id), packet, DropReason::Isolated, now);
+            }
+            Some(Node::Host(host)) => {
+                (Next::Host(*host), self.hosts[host.0].down.carry(packet.length, packet.largest, now))
+            }
+            Some(Node::Router(router)) => {
+                let down = &mut self.routers[router.0].down;
+                (Next::Outside(*router), down.carry(packet.length, packet.largest, now))
+            }
+            None => match network.gateway.filter(|_| from == Side::Below) {
+                // A LAN's way to its own router takes no time, so the packet is there.
+                Some(gateway) => return self.let_out(gateway, flight, now),
+                None => return self.lose(Place::Network(id), packet, DropReason::NoSuchAddress, now),
+            },
+        };
+        self.fly(carried, Place::Network(id), Flight { next, ..flight }, now);
+    }
+
+    fn let_out(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
+        let (place, before) = (Place::Router(id), flight.packet);
+        let router = &mut self.routers[id.0];
+        let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {
+            return self.lose(place, before, DropReason::TtlExceeded, now);
+        };
+        let to = before.destination.ip();
+        if is_private(to) && !self.networks[router.wan.0].plan.contains(to) {
+            return self.lose(place, before, DropReason::PrivateDestination, now);
+        }
+        let (wan, lan) = (router.wan, router.lan);
+        let passed = router.nat(before.destination).and_then(|nat| nat.outbound(&Packet { ttl, ..before }, now));
+        match passed {
+            Ok(Outbound::Forward(packet)) => {
+                let carried = router.up.carry(packet.length, packet.largest, now);
+                self.note(place, Happening::LetOut(before), packet, now);
+                self.fly(carried, place, Flight { next: Next::Network(wan, Side::Below), packet, ..flight }, now);
+            }
+            Ok(Outbound::Hairpin(packet)) => {
+                self.note(place, Happening::LetIn(before), packet, now);
+                self.route(lan, Side::Above, Flight { packet, ..flight }, now);
+            }
+            Err(reason) => self.lose(place, before, reason, now),
+        }
+    }
+
+    fn let_in(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
+        let (place, before) = (Place::Router(id), flight.packet);
+        let router = &mut self.routers[id.0];
+        let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {
+            return self.lose(place, before, DropReason::TtlExceeded, now);
+        };
+        let lan = router.lan;
+        match router.nat(before.destination).and_then(|nat| nat.inbound(&Packet { ttl, ..before }, now)) {
+            Ok(packet) => {
+                self.note(place, Happening::LetIn(before), packet, now);
+                self.route(lan, Side::Above, Flight { packet, ..flight }, now);
+            }
+            Err(reason) => self.lose(place, before, reason, now),
+        }
+    }
+
+    fn fly(&mut self, carried: Result<Carried, DropReason>, place: Place, flight: Flight<P>, now: Instant) {
+        let carried = match carried {
+            Ok(carried) => carried,
+            Err(reason) => return self.lose(place, flight.packet, reason, now),
+        };
+        if let Some(again) = carried.again {
+            let double = Flight { payload: flight.payload.clone(), ..flight };
+            self.serial += 1;
+            self.flights.insert((again, self.serial), double);
+        }
+        self.serial += 1;
+        self.flights.insert((carried.at, self.serial), flight);
+    }
+
+    fn plug(&mut self, id: HostId, network: NetworkId) {
+        let host = &mut self.hosts[id.0];
+        host.network = network;
+        host.addresses.clear();
+        let (plan, families) = (&mut self.networks[network.0].plan, host.families);
+        let ipv4 = families.has_ipv4().then(|| plan.next_ipv4()).flatten();
+        let given = [ipv4, families.has_ipv6().then(|| plan.next_ipv6()).flatten()];
+        given.into_iter().flatten().for_each(|address| self.give(id, address));
+    }
+
+    fn give(&mut self, id: HostId, address: IpAddr) {
+        let mut network = self.hosts[id.0].network;
+        self.hosts[id.0].addresses.push(address);
+        self.networks[network.0].routes.insert(address, Node::Host(id));
+        // Where nobody translates, the networks above must know the way.
+        while let Some(router) = self.networks[network.0].gateway {
+            let nat = if address.is_ipv4() { &self.routers[router.0].ipv4 } else { &self.routers[router.0].ipv6 };
+            if nat.as_ref().is_none_or(|nat| nat.behaviour().translation != Translation::None) {
+                break;
+            }
+            network = self.routers[router.0].wan;
+            self.networks[network.0].routes.insert(address, Node::Router(router));
+        }
+    }
+
+    fn unroute(&mut self, id: HostId) {
+        let addresses = std::mem::take(&mut self.hosts[id.0].addresses);
+        self.networks.iter_mut().for_each(|network| network.routes.retain(|at, _| !addresses.contains(at)));
+    }
+
+    fn next_luck(&mut self) -> Random {
+        self.luck += 1;
+        self.random.fork(self.luck)
+    }
+
+    fn lose(&mut self, place: Place, packet: Packet, reason: DropReason, now: Instant) {
+        self.note(place, Happening::Dropped(reason), packet, now);
+    }
+
+    fn note(&mut self, place: Place, what: Happening, packet: Packet, now: Instant) {
+        if self.watched {
+            self.events.push_back(Event { at: now, place, what, packet });
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Packets find their way, or are dropped where they should be.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::behaviour::Hairpinning;
+use crate::model::packet::DEFAULT_TTL;
+use crate::model::{Access, presets};
+
+#[test]
+fn a_packet_takes_the_sum_of_the_lines_delays_and_comes_from_the_routers_address() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::home()]));
+    assert_eq!(world.send(alice, 4000, world.at(server, 3478)), [(server, ms(30))]);
+    assert_eq!(world.last.source, "11.1.1.2:4000".parse().unwrap());
+    // And the answer finds her.
+    assert_eq!(world.send(server, 3478, world.last.source), [(alice, ms(30))]);
+    assert_eq!((world.last.destination, world.last.ttl), (world.at(alice, 4000), DEFAULT_TTL - 1));
+}
+
+#[test]
+fn two_nats_in_series_translate_twice() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::home(), presets::cgnat()]));
+    assert_eq!(world.send(alice, 4000, world.at(server, 3478)), [(server, ms(40))]);
+    assert_eq!(world.last.source.ip(), "11.1.1.2".parse::<IpAddr>().unwrap());
+    assert_eq!(world.send(server, 3478, world.last.source), [(alice, ms(40))]);
+    assert_eq!(world.last.ttl, DEFAULT_TTL - 2);
+}
+
+#[test]
+fn the_filter_looks_when_the_packet_arrives() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::home()]));
+    let (start, to) = (world.now, world.at(server, 3478));
+    // The server's packet leaves first, when her filter is closed, and arrives when it is open.
+    world.post(server, 3478, "11.1.1.2:4000".parse().unwrap());
+    world.now = start + ms(5);
+    world.post(alice, 4000, to);
+    assert_eq!(world.run(), [(alice, ms(30)), (server, ms(35))]);
+}
+
+#[test]
+fn two_on_one_lan_talk_past_their_router_unless_they_are_kept_from_each_other() {
+    for (isolates, arrives) in [(false, true), (true, false)] {
+        let mut world = World::new();
+        let router = Router { isolates, ..Router::ipv4(presets::home()) };
+        let router = world.net.add_router(INTERNET, router, line());
+        let lan = world.net.lan(router);
+        let [alice, bob] = [(); 2].map(|()| world.net.add_host(lan, Families::Both, line()));
+        assert_eq!(world.net.addresses(bob).ipv6, None, "this router speaks version 4 only");
+        assert_eq!(!world.send(alice, 4000, world.at(bob, 4000)).is_empty(), arrives);
+        assert_eq!(world.drops.is_empty(), arrives, "{:?}", world.drops);
+    }
+}
+
+#[test]
+fn a_hairpin_reaches_the_other_host_even_where_they_are_isolated() {
+    let mut world = World::new();
+    let nat = presets::full_cone().hairpinning(Hairpinning::ExternalSource);
+    let router = world.net.add_router(INTERNET, Router { isolates: true, ..Router::ipv4(nat) }, line());
+    let lan = world.net.lan(router);
+    let [alice, bob] = [(); 2].map(|()| world.net.add_host(lan, Families::Ipv4, line()));
+    let server = world.public();
+    world.send(bob, 4001, world.at(server, 3478));
+    assert_eq!(world.send(alice, 4000, world.last.source), [(bob, ms(20))]);
+    assert_eq!(world.last.source, "11.1.1.1:4000".parse().unwrap());
+}
+
+#[test]
+fn a_firewall_for_version_6_needs_no_translation_and_keeps_strangers_out() {
+    let mut world = World::new();
+    let preset = presets::named("dual_stack").unwrap();
+    let lan = preset.access.build_on_the_internet(&mut world.net, line());
+    let alice = world.net.add_host(lan, preset.access.families, line());
+    let server = world.net.add_host(INTERNET, Families::Both, line());
+    let [hers, its] = [alice, server].map(|host| world.net.addresses(host).ipv6.unwrap());
+    let (hers, its) = (SocketAddr::new(hers, 4000), SocketAddr::new(its, 3478));
+    world.post_from(server, its, hers);
+    assert_eq!(world.run(), []);
+    assert_eq!(world.drops, [DropReason::NoMapping]);
+    world.post_from(alice, hers, its);
+    world.run();
+    world.post_from(server, its, hers);
+    assert_eq!(world.run(), [(alice, ms(30))]);
+    assert_eq!((world.last.source, world.last.destination), (its, hers));
+}
+
+#[test]
+fn private_addresses_are_not_routed_and_leave_no_mapping() {
+    let mut world = World::new();
+    let alice = world.behind(&[presets::symmetric_sequential()]);
+    let server = world.public();
+    world.send(alice, 4000, world.at(server, 1));
+    let first = world.last.source.port();
+    assert_eq!(world.send(alice, 4000, "192.168.77.1:9".parse().unwrap()), []);
+    assert_eq!(world.drops, [DropReason::PrivateDestination]);
+    world.send(alice, 4000, world.at(server, 2));
+    assert!(world.last.source.port().wrapping_sub(first) <= 3);
+}
+
+#[test]
+fn a_host_that_moves_gets_another_address_and_a_renumbered_router_too() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::home()]));
+    world.send(alice, 4000, world.at(server, 1));
+    let before = world.last.source;
+    world.net.renumber(RouterId(0));
+    assert_eq!(world.send(server, 1, before), []);
+    world.send(alice, 4000, world.at(server, 1));
+    assert_ne!(world.last.source.ip(), before.ip());
+    let elsewhere = presets::named("full_cone").unwrap().access.build_on_the_internet(&mut world.net, line());
+    let old = world.at(alice, 4000);
+    world.net.move_host(alice, elsewhere);
+    assert_ne!(world.at(alice, 4000), old);
+    assert_eq!(world.send(alice, 4000, world.at(server, 1)), [(server, ms(30))]);
+}
+
+#[test]
+fn a_cut_line_a_forged_source_and_a_dead_address_are_told_apart() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::home()]));
+    world.post_from(alice, "1.2.3.4:5".parse().unwrap(), world.at(server, 1));
+    world.send(alice, 4000, "11.1.200.200:9".parse().unwrap());
+    world.net.links(Place::Router(RouterId(0))).unwrap()[0].cut(true);
+    world.send(alice, 4000, world.at(server, 1));
+    let low = Packet { ttl: 1, ..Packet::udp(world.at(alice, 4000), world.at(server, 1), 1) };
+    world.net.handle_packet(alice, low, (), world.now);
+    world.run();
+    use DropReason::{ForgedSource, LinkCut, NoSuchAddress, TtlExceeded};
+    assert_eq!(world.drops, [ForgedSource, NoSuchAddress, LinkCut, TtlExceeded]);
+}
+
+#[test]
+fn without_delay_a_packet_is_there_at_once() {
+    let mut net = Topology::new(1);
+    let lan = presets::named("home").unwrap().access.build_on_the_internet(&mut net, Line::default());
+    let alice = net.add_host(lan, Families::Ipv4, Line::default());
+    let server = net.add_host(INTERNET, Families::Ipv4, Line::default());
+    let [from, to] = [alice, server].map(|host| SocketAddr::new(net.addresses(host).ipv4.unwrap(), 4000));
+    net.handle_packet(alice, Packet::udp(from, to, 10), "payload", Instant::now());
+    assert_eq!(net.poll_delivery().map(|delivery| (delivery.host, delivery.payload)), Some((server, "payload")));
+    assert_eq!(net.poll_wakeup(), None);
+}
+
+#[test]
+fn every_preset_can_be_built_and_its_name_is_its_own() {
+    for preset in presets::all() {
+        assert_eq!(presets::named(preset.name).as_ref(), Some(&preset));
+        let mut net = Topology::<()>::new(1);
+        let lan = preset.access.build_on_the_internet(&mut net, line());
+        let host = net.add_host(lan, preset.access.families, line());
+        let addresses = net.addresses(host);
+        assert_eq!(addresses.ipv4.is_some(), preset.access.families.has_ipv4(), "{}", preset.name);
+        assert_eq!(addresses.ipv6.is_some(), preset.access.families.has_ipv6(), "{}", preset.name);
+    }
+}
+
+#[test]
+fn hundreds_of_homes_have_a_prefix_each() {
+    let mut net = Topology::<()>::new(1);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..600 {
+        let router = net.add_router(INTERNET, Router::ipv4(presets::home()), line());
+        let host = net.add_host(net.lan(router), Families::Ipv4, line());
+        assert!(seen.insert(net.addresses(host).ipv4.unwrap()));
+    }
+}
+
+/// Ten milliseconds a line, and a clock.
+struct World {
+    net: Topology<()>,
+    now: Instant,
+    /// When what is running now began.
+    began: Instant,
+    last: Packet,
+    drops: Vec<DropReason>,
+}
+
+impl World {
+    fn new() -> World {
+        let mut net = Topology::new(1);
+        net.watch(true);
+        let now = Instant::now();
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        World { net, now, began: now, last: Packet::udp(nobody, nobody, 0), drops: vec![] }
+    }
+
+    fn public(&mut self) -> HostId {
+        self.net.add_host(INTERNET, Families::Ipv4, line())
+    }
+
+    fn behind(&mut self, nats: &[Behaviour]) -> HostId {
+        let routers = nats.iter().enumerate().map(|(n, nat)| Router { carrier: n > 0, ..Router::ipv4(nat.clone()) });
+        let access = Access { families: Families::Ipv4, routers: routers.collect() };
+        let lan = access.build_on_the_internet(&mut self.net, line());
+        self.net.add_host(lan, Families::Ipv4, line())
+    }
+
+    fn at(&self, host: HostId, port: u16) -> SocketAddr {
+        SocketAddr::new(self.net.addresses(host).ipv4.unwrap(), port)
+    }
+
+    /// Sends a packet and runs until nothing is under way: who got something, after how long.
+    fn send(&mut self, from: HostId, port: u16, to: SocketAddr) -> Vec<(HostId, Duration)> {
+        self.post(from, port, to);
+        self.run()
+    }
+
+    fn post(&mut self, from: HostId, port: u16, to: SocketAddr) {
+        self.post_from(from, self.at(from, port), to);
+    }
+
+    fn post_from(&mut self, from: HostId, source: SocketAddr, to: SocketAddr) {
+        self.net.handle_packet(from, Packet::udp(source, to, 10), (), self.now);
+    }
+
+    fn run(&mut self) -> Vec<(HostId, Duration)> {
+        let (mut arrived, began) = (vec![], self.began);
+        while let Some(at) = self.net.poll_wakeup() {
+            self.now = at;
+            self.net.handle_timeout(at);
+            while let Some(delivery) = self.net.poll_delivery() {
+                self.last = delivery.packet;
+                arrived.push((delivery.host, at - began));
+            }
+        }
+        while let Some(event) = self.net.poll_event() {
+            if let Happening::Dropped(reason) = event.what {
+                self.drops.push(reason);
+            }
+        }
+        self.began = self.now;
+        arrived
+    }
+}
+
+fn line() -> Line {
+    Line::delay(ms(10))
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
