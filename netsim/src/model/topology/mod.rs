@@ -1,5 +1,7 @@
 //! Who is connected to whom, and a packet's way from one host to another.
 
+mod event;
+
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,7 @@ use crate::model::link::{Carried, Line, Link};
 use crate::model::nat::{Nat, Outbound};
 use crate::model::packet::Packet;
 use crate::model::random::Random;
+pub use event::{Delivery, Event, Happening, Place};
 
 /// A host of a topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,56 +51,6 @@ impl Router {
     pub fn ipv4(nat: Behaviour) -> Self {
         Router { ipv4: Some(nat), ipv6: None, carrier: false, isolates: false }
     }
-}
-
-/// A packet has arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery<P> {
-    /// Where.
-    pub host: HostId,
-    /// Its header, as it is now.
-    pub packet: Packet,
-    /// What the driver gave along.
-    pub payload: P,
-}
-
-/// Where something happened to a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// At a host.
-    Host(HostId),
-    /// At a router.
-    Router(RouterId),
-    /// Between them.
-    Network(NetworkId),
-}
-
-/// What happened to a packet, for traces and pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    /// A host sent it.
-    Sent,
-    /// A router has let it out, and it was this before.
-    LetOut(Packet),
-    /// A router has let it in, and it was this before.
-    LetIn(Packet),
-    /// It is at its destination.
-    Arrived,
-    /// It went no further.
-    Dropped(DropReason),
-}
-
-/// One line of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
-    /// When.
-    pub at: Instant,
-    /// Where.
-    pub place: Place,
-    /// What.
-    pub what: Happening,
-    /// The packet, as it is then.
-    pub packet: Packet,
 }
 
 #[derive(Debug)]
