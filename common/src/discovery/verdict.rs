@@ -9,12 +9,12 @@ pub fn verdict(profile: &NatProfile) -> &'static str {
     match (profile.mapping, profile.translated) {
         (Some(Mapping::AddressDependent | Mapping::AddressAndPortDependent), _) => match profile.ports {
             Some(PortAssignment::Sequential { .. }) => {
-                "Your router takes another port for each destination, in steps that can be foreseen. \
-                 Direct connections work where the other side's router is more open, and not yet elsewhere."
+                "Your router takes another port for each destination, in foreseeable steps. \
+                 Direct connections work where the other router is more open, and not yet elsewhere."
             }
             _ => {
                 "Your router takes another port for each destination. \
-                 Direct connections work where the other side's router is more open, and not yet elsewhere."
+                 Direct connections work where the other router is more open, and not yet elsewhere."
             }
         },
         (_, Some(false)) if open => {
