@@ -50,3 +50,4 @@
 pub mod model;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod virtual_net;
