@@ -247,6 +247,8 @@ impl Driver {
         }
         self.discovered = Some(observed);
         self.register.send_if_modified(|register| !std::mem::take(&mut register.reflexive).is_empty());
+        // On one machine nothing is translated, though loopback is no candidate.
+        let local = if observed.ip().is_loopback() { vec![observed] } else { local };
         self.to_discover = Some(DiscoveryConfig { server, endpoints, local, fresh_port: 0, observed, seed });
     }
 
