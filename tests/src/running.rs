@@ -165,6 +165,15 @@ impl Running {
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
     }
 
+    /// Processor time used so far (`utime` and `stime` of proc_pid_stat(5), in ticks of 10 ms).
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The program's name, in parentheses, may hold spaces: count from behind it.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// All that is known of it, for a failure.
     pub fn transcript(&mut self) -> String {
         self.said.extend(self.lines.try_iter());

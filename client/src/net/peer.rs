@@ -111,9 +111,12 @@ impl Peer {
 
     /// Asks for an introduction if it is time and there is nothing under way.
     pub(super) fn pursue(&mut self, now: Instant, node: &mut Resources) {
-        let busy =
-            self.request.is_some() || self.punching.is_some() || self.standing.is_some() || self.current.is_some();
-        if !self.wanted || busy || node.observed.is_none() || self.next_try.is_some_and(|at| now < at) {
+        if !self.wanted || self.busy() || self.next_try.is_some_and(|at| now < at) {
+            return;
+        }
+        // Without a rendezvous there is nothing to wait for but its return, which asks again.
+        self.next_try = None;
+        if node.observed.is_none() {
             return;
         }
         let request = node.number_request();
@@ -136,6 +139,11 @@ impl Peer {
         if self.request.take().is_some() {
             self.next_try = Some(now);
         }
+    }
+
+    /// Is something on its way, or there?
+    fn busy(&self) -> bool {
+        self.request.is_some() || self.punching.is_some() || self.standing.is_some() || self.current.is_some()
     }
 
     fn failed(&mut self, now: Instant) {
@@ -222,9 +230,7 @@ impl Peer {
     pub(super) fn wakeup(&self) -> Option<Instant> {
         let agents = [&self.punching, &self.standing].into_iter().flatten();
         let agents = agents.filter_map(|live| live.agent.poll_wakeup()).map(|wakeup| wakeup.at);
-        let idle =
-            self.request.is_none() && self.punching.is_none() && self.standing.is_none() && self.current.is_none();
-        let next_try = self.next_try.filter(|_| self.wanted && idle);
+        let next_try = self.next_try.filter(|_| self.wanted && !self.busy());
         agents.chain(next_try).chain(self.request.map(|(_, until)| until)).chain(self.awaiting_session).min()
     }
 

@@ -38,6 +38,22 @@ fn an_unreachable_rendezvous_ends_a_ping_in_time_with_what_was_tried() {
 }
 
 #[test]
+fn a_chat_without_a_rendezvous_waits_and_does_not_spin() {
+    in_namespaces(|| {
+        let mut world = World::new()?;
+        let alice = world.alice(&world.net().public_host("alice")?)?;
+        let bob = world.bob(&world.net().public_host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        world.kill_rendezvous();
+        let mut alices = alice.chat(&bob)?;
+        let lost = alices.expect("rendezvous_lost", SOON);
+        let (waited, worked) = (lost.at - alices.started, alices.processor_time());
+        assert!(worked < waited / 4, "{worked:?} of work in {waited:?} of waiting");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_second_process_on_one_data_folder_is_told_who_holds_it() {
     in_namespaces(|| {
         let world = World::new()?;
