@@ -115,6 +115,10 @@ fn open_at(families: &[Vec<IpAddr>], port: u16, optional: bool) -> Result<Vec<Fa
     Ok(opened)
 }
 
+/// A burst that waits while a handshake is computed: a millisecond of a full gigabit is 125 KiB, and twenty handshakes at
+/// once take 20 ms.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 fn bind(address: SocketAddr) -> Result<UdpSocket, ListenError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -122,6 +126,8 @@ fn bind(address: SocketAddr) -> Result<UdpSocket, ListenError> {
             // IPv4 has its own sockets, so that no address ever appears in two forms.
             socket.set_only_v6(true)?;
         }
+        // As much as the system grants (Linux: net.core.rmem_max); what it refuses is no error.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
         socket.bind(&address.into())?;
         Ok(UdpSocket::from(socket))
     };

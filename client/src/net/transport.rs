@@ -16,8 +16,9 @@ use super::quic_socket::QuicSocket;
 const RENDEZVOUS_KEEPALIVE: Duration = Duration::from_secs(3);
 /// Three keepalives and some: a server that is silent for so long is gone.
 const RENDEZVOUS_IDLE: Duration = Duration::from_secs(10);
-/// Before anything is measured, for the first retransmission; quinn's 333 ms would make one lost packet a second.
-const RENDEZVOUS_INITIAL_RTT: Duration = Duration::from_millis(150);
+/// Before anything is measured, for the first retransmissions: after 300 and 900 ms, so that two lost packets do not cost
+/// a second. With quinn's 333 ms (RFC 9002, section 6.2.2) one would. Where the way is longer, a packet is sent twice.
+const RENDEZVOUS_INITIAL_RTT: Duration = Duration::from_millis(100);
 /// A measured probe can be faster than the handshake's cryptography on a slow machine.
 const MIN_INITIAL_RTT: Duration = Duration::from_millis(20);
 
