@@ -1,9 +1,11 @@
 //! Networks to test in: a small Internet with routers that translate addresses, on one machine.
 //!
 //! There are two ways to have them. The [`model`] is a NAT and a network in pure Rust: seeded, moved by a `now` that comes
-//! in, with every behaviour that RFC 4787 has a word for. Its module page tells the life of a packet. [`netns`] builds
-//! networks out of Linux namespaces whose routers are the kernel's own, for real programs; the rest of this page is about
-//! them. Both speak one vocabulary, [`model::behaviour`].
+//! in, with every behaviour that RFC 4787 has a word for. Its module page tells the life of a packet. [`virtual_net`] lets
+//! machines without sockets talk over it in virtual time. [`netns`] builds networks out of Linux namespaces whose routers
+//! are the kernel's own, for real programs; most of this page is about them. Both speak one vocabulary,
+//! [`model::behaviour`], and whoever wants to know what to expect of two hosts asks the [`oracle`], which knows their
+//! behaviours and sends nothing.
 //!
 //! A story of two people behind two routers needs two routers. The kernel has what they can be made of:
 //! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
@@ -47,7 +49,14 @@
 //! - A program that is spawned here dies with us; its own children do so only if it sees to it. A program that changes
 //!   its user (set-uid, `su`) loses that bond.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "namespaces have clocks and sockets; the modules that are pure deny both again"
+)]
+
 pub mod model;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod oracle;
 pub mod virtual_net;

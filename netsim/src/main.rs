@@ -1,5 +1,7 @@
 //! `netsim`: shows what the simulated networks of this crate really do.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "only the library has pure parts")]
+
 #[cfg(target_os = "linux")]
 mod routers;
 

@@ -25,6 +25,28 @@ impl Addresses {
     }
 }
 
+/// A version of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Version 4.
+    Ipv4,
+    /// Version 6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// Is it among these?
+    pub fn is_in(self, families: Families) -> bool {
+        match self {
+            Family::Ipv4 => families.has_ipv4(),
+            Family::Ipv6 => families.has_ipv6(),
+        }
+    }
+}
+
 /// The versions of IP that somebody speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

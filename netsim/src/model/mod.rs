@@ -43,6 +43,8 @@
 //! - Routers have no address of their own on the inside, so they cannot be pinged or asked for a port mapping.
 //! - Blocks of ports belong to a host until the box reboots.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod addresses;
 pub mod behaviour;
 mod dropped;
@@ -55,7 +57,7 @@ mod random;
 mod seconds;
 pub mod topology;
 
-pub use addresses::{Addresses, Families};
+pub use addresses::{Addresses, Families, Family};
 pub use behaviour::Behaviour;
 pub use dropped::DropReason;
 pub use link::{Line, Link};

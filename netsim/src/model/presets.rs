@@ -63,82 +63,49 @@ pub fn all() -> Vec<Preset> {
     vec![
         Preset {
             name: "open",
-            stands_for: "a server, a VPS, a university's public addresses: no NAT, no firewall",
+            stands_for: "a server, a university's public addresses: no NAT, no firewall",
             access: Access { families: Families::Ipv4, routers: vec![] },
         },
-        behind_nat(
-            "full_cone",
-            "a home box with \"full cone NAT\" switched on (OpenWrt fullcone, ASUS, many game routers)",
-            full_cone(),
-        ),
-        behind_nat(
-            "address_restricted",
-            "older consumer boxes, and boxes that call this \"restricted cone\"",
-            address_restricted(),
-        ),
+        behind_nat("full_cone", "a home box with \"full cone NAT\" switched on, as gamers do", full_cone()),
+        behind_nat("address_restricted", "older consumer boxes: \"restricted cone\"", address_restricted()),
         behind_nat(
             "port_restricted",
-            "home boxes that do not keep ports (FreeBSD pf with static-port off but sticky, some Zyxel and Huawei)",
+            "home boxes that keep one mapping, with a port of their own choice",
             port_restricted(),
         ),
-        behind_nat(
-            "home",
-            "a Linux box as most homes have it: masquerade, unsolicited input dropped (OpenWrt, FRITZ!Box, Debian with a firewall)",
-            home(),
-        ),
-        behind_nat(
-            "home_open",
-            "a Linux machine with masquerade and nothing else: input accepted, so that strays occupy ports",
-            home_open(),
-        ),
-        behind_nat(
-            "hairpin",
-            "a home box with NAT loopback, as RFC 4787 demands (UniFi, MikroTik with the rule, newer FRITZ!OS)",
-            home_box().hairpinning(Hairpinning::ExternalSource),
-        ),
-        behind_nat(
-            "no_loopback",
-            "a home box that turns nothing round: two at home reach each other by their LAN addresses or not at all",
-            home_box(),
-        ),
+        behind_nat("home", "Linux masquerade, unsolicited input dropped: OpenWrt and most home boxes", home()),
+        behind_nat("home_open", "Linux masquerade and nothing else: input accepted, strays occupy ports", home_open()),
+        behind_nat("hairpin", "a home box with NAT loopback, as RFC 4787 demands", hairpin()),
+        behind_nat("no_loopback", "a home box that keeps ports and turns nothing round", home_box()),
         behind_nat(
             "symmetric_sequential",
-            "office boxes of the older kind: the next port for each destination (old Cisco, SonicWall, D-Link)",
+            "older office boxes: the next port up for each destination",
             symmetric_sequential(),
         ),
         behind_nat(
             "symmetric_random",
-            "pf on FreeBSD, OPNsense and pfSense as they come: a random port for each destination",
+            "pf as pfSense and OPNsense have it: any port for each destination",
             symmetric_random(),
         ),
         behind_nat(
             "corporate",
-            "a company's firewall: symmetric, forgets in half a minute, drops ICMP (Palo Alto, Cisco ASA; nftables masquerade fully-random)",
+            "a company's firewall: symmetric, short memory, no ICMP; masquerade fully-random",
             corporate(),
         ),
         Preset {
             name: "cgnat",
-            stands_for: "a subscriber straight behind a carrier's NAT that follows RFC 6888: a block of ports for each, endpoint-independent mapping",
-            access: Access {
-                families: Families::Ipv4,
-                routers: vec![Router { carrier: true, ..Router::ipv4(cgnat()) }],
-            },
+            stands_for: "straight behind a carrier's NAT by RFC 6888: a block of ports for each subscriber",
+            access: behind(vec![carrier(cgnat())]),
         },
         Preset {
             name: "home_behind_cgnat",
-            stands_for: "a home box whose provider has no IPv4 addresses left: two NATs in series (DS-Lite, cable, fibre newcomers)",
-            access: Access {
-                families: Families::Ipv4,
-                routers: vec![Router::ipv4(home()), Router { carrier: true, ..Router::ipv4(cgnat()) }],
-            },
+            stands_for: "a home box whose provider has no IPv4 addresses left: two NATs in series",
+            access: behind(vec![Router::ipv4(home()), carrier(cgnat())]),
         },
         Preset {
             name: "mobile",
-            stands_for: "a phone: a carrier's symmetric NAT with blocks of ports, few mappings, short memory, several addresses",
-            access: Access {
-                families: Families::Ipv4,
-                routers: vec![Router { carrier: true, ..Router::ipv4(mobile()) }],
-            },
+            stands_for: "a phone: symmetric within a block of ports, few mappings, short memory, several addresses",
+            access: behind(vec![carrier(mobile())]),
         },
         behind_nat("udp_blocked", "a hotel, a ministry: nothing but TCP gets out", udp_blocked()),
         Preset {
@@ -188,8 +155,13 @@ pub fn home_open() -> Behaviour {
 }
 
 /// A box that keeps ports without overloading them.
-fn home_box() -> Behaviour {
+pub fn home_box() -> Behaviour {
     port_restricted().ports(PortAssignment::Preserving)
+}
+
+/// A box that keeps ports, and turns packets round as it should.
+pub fn hairpin() -> Behaviour {
+    home_box().hairpinning(Hairpinning::ExternalSource)
 }
 
 /// A new port for each destination, the next one up; up to two other connections in between.
@@ -239,5 +211,13 @@ pub fn ipv6_firewall() -> Behaviour {
 }
 
 fn behind_nat(name: &'static str, stands_for: &'static str, nat: Behaviour) -> Preset {
-    Preset { name, stands_for, access: Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] } }
+    Preset { name, stands_for, access: behind(vec![Router::ipv4(nat)]) }
+}
+
+fn behind(routers: Vec<Router>) -> Access {
+    Access { families: Families::Ipv4, routers }
+}
+
+fn carrier(nat: Behaviour) -> Router {
+    Router { carrier: true, ..Router::ipv4(nat) }
 }

@@ -42,6 +42,8 @@
 //! assert!(net.trace().contains("arrived"), "{}", net.trace());
 //! ```
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod trace;
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! Time jumps, luck is repeatable, machines are woken when they asked for it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "virtual time has to start somewhere, and only the clock makes an Instant"
+)]
+
 use super::*;
 use crate::model::{Families, INTERNET, Line, presets};
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::model::addresses::{Addresses, Families, Plan, is_private};
+use crate::model::addresses::{Addresses, Families, Family, Plan, is_private};
 use crate::model::behaviour::{Behaviour, Translation};
 use crate::model::dropped::DropReason;
 use crate::model::link::{Carried, Line, Link};
@@ -50,6 +50,14 @@ impl Router {
     /// A home's box that speaks IPv4.
     pub fn ipv4(nat: Behaviour) -> Self {
         Router { ipv4: Some(nat), ipv6: None, carrier: false, isolates: false }
+    }
+
+    /// What it does to this version of IP; `None` if it does not speak it.
+    pub fn behaviour(&self, family: Family) -> Option<&Behaviour> {
+        match family {
+            Family::Ipv4 => self.ipv4.as_ref(),
+            Family::Ipv6 => self.ipv6.as_ref(),
+        }
     }
 }
 
