@@ -5,7 +5,8 @@
 //! machines without sockets talk over it in virtual time. [`netns`] builds networks out of Linux namespaces whose routers
 //! are the kernel's own, for real programs; most of this page is about them. Both speak one vocabulary,
 //! [`model::behaviour`], and whoever wants to know what to expect of two hosts asks the [`oracle`], which knows their
-//! behaviours and sends nothing.
+//! behaviours and sends nothing. The `matrix` (with the feature `punchline`) lets Punchline's own machines meet across
+//! every pair of [presets](model::presets) and holds each cell against the oracle's word.
 //!
 //! A story of two people behind two routers needs two routers. The kernel has what they can be made of:
 //! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
@@ -55,6 +56,8 @@
     reason = "namespaces have clocks and sockets; the modules that are pure deny both again"
 )]
 
+#[cfg(feature = "punchline")]
+pub mod matrix;
 pub mod model;
 #[cfg(target_os = "linux")]
 pub mod netns;

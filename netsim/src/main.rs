@@ -2,61 +2,59 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "only the library has pure parts")]
 
-#[cfg(target_os = "linux")]
-mod routers;
+mod commands;
 
-#[cfg(target_os = "linux")]
-fn main() -> std::process::ExitCode {
-    use clap::Parser;
+use std::process::ExitCode;
 
+use clap::Parser;
+
+fn main() -> ExitCode {
     run(Arguments::parse()).unwrap_or_else(|error| {
         eprintln!("netsim: {error:#}");
-        std::process::ExitCode::from(CANNOT)
+        ExitCode::from(CANNOT)
     })
 }
 
-#[cfg(target_os = "linux")]
-fn run(arguments: Arguments) -> anyhow::Result<std::process::ExitCode> {
-    // First of all: with a second thread the kernel would refuse.
-    netsim::netns::enter_user_namespace_if_needed()?;
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Routers(arguments) => routers::run(&arguments),
+        #[cfg(feature = "punchline")]
+        Command::Matrix(arguments) => commands::matrix::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Routers(arguments) => {
+            // First of all: with a second thread the kernel would refuse.
+            netsim::netns::enter_user_namespace_if_needed()?;
+            commands::routers::run(&arguments)
+        }
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn main() -> std::process::ExitCode {
-    eprintln!("netsim makes Linux network namespaces: run it on Linux, in a virtual machine if need be");
-    std::process::ExitCode::FAILURE
-}
-
 /// The exit status when nothing could be measured; 1 says that something was, and is wrong. As clap's, for bad usage.
-#[cfg(target_os = "linux")]
 const CANNOT: u8 = 2;
 
 /// Networks to test in: namespaces, links and NAT routers
-#[cfg(target_os = "linux")]
-#[derive(clap::Parser)]
+#[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
-netsim builds a small Internet (11.1.1.0/24) out of Linux network namespaces.
-It never touches the machine's own network, sends nothing outside, and leaves
-nothing behind, however it ends.
-
-It needs the program nft, and root or a kernel that lets ordinary users make
-user namespaces:
+`matrix` runs in virtual time and needs nothing but this program. `routers`
+builds a small Internet (11.1.1.0/24) out of Linux network namespaces. It never
+touches the machine's own network, sends nothing outside, and leaves nothing
+behind, however it ends. It needs Linux, the program nft, and root or a kernel
+that lets ordinary users make user namespaces:
   apt-get install nftables
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   (Ubuntu)
 
 Start with:
+  netsim matrix
   netsim routers")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-#[cfg(target_os = "linux")]
 #[derive(clap::Subcommand)]
 enum Command {
-    Routers(routers::Arguments),
+    #[cfg(feature = "punchline")]
+    Matrix(commands::matrix::Arguments),
+    #[cfg(target_os = "linux")]
+    Routers(commands::routers::Arguments),
 }

@@ -1,7 +1,7 @@
 //! What physics allows between two hosts, from the behaviours alone: no packet is sent to find out.
 //!
 //! Everything that states an expectation asks here: [`direct_path_possible`] for what anybody could reach, [`plain_path`]
-//! for what plain probing with peer-reflexive candidates reaches.
+//! for what plain probing with peer-reflexive candidates reaches, which is what Punchline's client does today.
 //!
 //! # Why plain probing works where it does
 //!

@@ -39,6 +39,38 @@ fn a_ruleset_that_is_refused_is_shown_with_nfts_own_words() {
     assert!(!output.status.success() && said.contains("router"), "{said}");
 }
 
+#[test]
+#[cfg(feature = "punchline")]
+fn the_matrix_of_chosen_kinds_comes_as_json_and_as_a_picture() {
+    let kinds = ["matrix", "--kinds", "home,symmetric_random", "--meetings", "2", "--format"];
+    let output = netsim(&[&kinds[..], &["json"]].concat()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(table["cells"][0]["row"], "home");
+    assert_eq!(table["cells"][0]["direct"], 2);
+    assert_eq!(table["cells"][1]["possible"]["verdict"], "direct-by-chance");
+    let picture = stdout(&netsim(&[&kinds[..], &["svg"]].concat()).output().unwrap());
+    assert!(picture.starts_with("<svg ") && picture.contains("symmetric_random"));
+}
+
+#[test]
+#[cfg(feature = "punchline")]
+fn a_kind_that_does_not_exist_is_answered_with_those_that_do() {
+    let output = netsim(&["matrix", "--kinds", "hoem"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("hoem") && said.contains("home_behind_cgnat"), "{said}");
+}
+
+#[test]
+#[cfg(feature = "punchline")]
+fn a_trace_of_a_late_word_shows_the_stray_packet_and_the_moved_mapping() {
+    let arguments = ["matrix", "--kinds", "home,home_open", "--trace", "--late", "--seed", "3"];
+    let packets = stdout(&netsim(&arguments).output().unwrap());
+    assert!(packets.contains("taken in by the router itself"), "{packets}");
+    assert!(packets.lines().last().is_some_and(|end| end.starts_with("NoPath")), "{packets}");
+}
+
 fn netsim(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsim"));
     command.args(arguments);

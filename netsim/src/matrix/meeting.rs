@@ -1,0 +1,242 @@
+//! One meeting of Alice and Bob in a virtual network: she asks for him, and both punch.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::identity;
+use common::pairing::Pairing;
+
+use super::client::{Client, Identity, Outcome};
+use super::server::Rendezvous;
+use crate::model::{Access, Families, HostId, INTERNET, Line, NetworkId, Random, Topology};
+use crate::oracle::Relation;
+use crate::virtual_net::{Datagram, Endpoint, VirtualNet};
+
+/// The rendezvous' port.
+const SERVER_PORT: u16 = 3478;
+/// Both clients have the same: where two behind one NAT preserve ports, they clash.
+const CLIENT_PORT: u16 = 4000;
+/// Whoever is not registered by then is not able to.
+const REGISTRATION: Duration = Duration::from_secs(3);
+/// An attempt ends after ten seconds, and the introduction comes first.
+const MEETING: Duration = Duration::from_secs(12);
+
+/// What became of a meeting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Meeting {
+    pub(super) outcome: Ending,
+    /// Datagrams of both punching machines.
+    pub(super) packets: u32,
+}
+
+/// How a meeting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Both have a validated path; so long after Alice asked.
+    Direct(Duration),
+    /// One has, the other has not, which should never be.
+    OneSided,
+    /// Introduced, and no path.
+    NoPath,
+    /// Not introduced: somebody does not reach the rendezvous.
+    NotIntroduced,
+}
+
+impl Ending {
+    /// How long it took, if it is a direct path.
+    pub(super) fn time(self) -> Option<Duration> {
+        match self {
+            Ending::Direct(time) => Some(time),
+            _ => None,
+        }
+    }
+}
+
+/// The two and their server, made once: keys take longer than a meeting.
+#[derive(Debug, Clone)]
+pub(super) struct Cast {
+    alice: Identity,
+    bob: Identity,
+}
+
+impl Cast {
+    pub(super) fn new() -> Option<Self> {
+        let [alice, bob, server] = [1, 2, 3].map(|n| identity::Identity::from_seed(&[n; 32]));
+        let person = |own: &identity::Identity, other: &identity::Identity| {
+            let pairing = Arc::new(Pairing::new(own, other.peer_id())?);
+            Some(Identity { own: own.peer_id(), pairing, rendezvous: server.peer_id() })
+        };
+        Some(Cast { alice: person(&alice, &bob)?, bob: person(&bob, &alice)? })
+    }
+}
+
+/// Whoever is on a host.
+enum Machine {
+    Client(Box<Client>),
+    Rendezvous(Box<Rendezvous>),
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy)]
+struct Standing {
+    registered: bool,
+    outcome: Outcome,
+    packets: u32,
+}
+
+impl Standing {
+    const NOBODY: Standing = Standing { registered: false, outcome: Outcome::Waiting, packets: 0 };
+}
+
+impl Machine {
+    fn standing(&self) -> Standing {
+        match self {
+            Machine::Client(client) => {
+                let (outcome, packets) = (client.outcome, client.packets);
+                Standing { registered: client.is_registered(), outcome, packets }
+            }
+            Machine::Rendezvous(_) => Standing::NOBODY,
+        }
+    }
+}
+
+/// Who meets whom, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Script<'a> {
+    pub(super) access: [&'a Access; 2],
+    pub(super) relation: Relation,
+    /// By so much Bob hears later than the rendezvous meant him to.
+    pub(super) late: Duration,
+}
+
+/// A meeting that is about to be, in a network that is drawn from the seed: lines of 5 to 25 ms and up to 2 ms of jitter.
+pub(super) struct Stage {
+    net: VirtualNet<Machine>,
+    alice: HostId,
+    bob: HostId,
+}
+
+impl Stage {
+    pub(super) fn new(cast: &Cast, script: Script<'_>, seed: u64, start: Instant) -> Self {
+        let Script { access, relation, late } = script;
+        let mut luck = Random::new(seed);
+        let mut line = || Line {
+            jitter: Duration::from_millis(2),
+            ..Line::delay(Duration::from_micros(5_000 + luck.below(20_000)))
+        };
+        let (lines, server_line) = ([line(), line()], line());
+        let mut topology = Topology::new(luck.bits());
+        let server = topology.add_host(INTERNET, Families::Both, server_line);
+        let networks = place(&mut topology, access, relation, lines);
+        let wire = Line::delay(Duration::from_millis(1));
+        let [alice, bob] = [0, 1].map(|n| {
+            // Nobody's way to the Internet is shorter for having no router.
+            let line = if networks[n] == INTERNET { lines[n] } else { wire };
+            topology.add_host(networks[n], access[n].families, line)
+        });
+        let its = topology.addresses(server);
+        let clients = [(alice, &cast.alice), (bob, &cast.bob)].map(|(host, identity)| {
+            let own = topology.addresses(host);
+            let server = own.iter().find_map(|ip| its.of_family(ip));
+            let server = server.map(|ip| SocketAddr::new(ip, SERVER_PORT));
+            (host, server.map(|server| Client::new(identity.clone(), own, CLIENT_PORT, server, start)))
+        });
+        let mut net = VirtualNet::new(topology, start);
+        net.place(server, Machine::Rendezvous(Box::new(Rendezvous::new(luck.fork(1), late))));
+        for (host, client) in clients {
+            if let Some(client) = client {
+                net.place(host, Machine::Client(Box::new(client)));
+            }
+        }
+        Stage { net, alice, bob }
+    }
+
+    /// Keep a trace of every packet.
+    pub(super) fn record(&mut self) {
+        self.net.record();
+    }
+
+    pub(super) fn trace(&self) -> &str {
+        self.net.trace()
+    }
+
+    pub(super) fn play(&mut self) -> Meeting {
+        let both = [self.alice, self.bob];
+        let client = |net: &VirtualNet<Machine>, host| net.endpoint(host).map_or(Standing::NOBODY, Machine::standing);
+        let registered = |net: &VirtualNet<Machine>| both.iter().all(|host| client(net, *host).registered);
+        self.net.run_while(REGISTRATION, |net| !registered(net));
+        if !registered(&self.net) {
+            return Meeting { outcome: Ending::NotIntroduced, packets: 0 };
+        }
+        let asked = self.net.now();
+        self.net.act(self.alice, |machine, _| {
+            if let Machine::Client(client) = machine {
+                client.ask();
+            }
+        });
+        let under_way = |outcome| matches!(outcome, Outcome::Waiting | Outcome::Punching);
+        self.net.run_while(MEETING, |net| both.iter().any(|host| under_way(client(net, *host).outcome)));
+        let ends = both.map(|host| client(&self.net, host));
+        let outcome = match (ends[0].outcome, ends[1].outcome) {
+            (Outcome::Direct { at: one, .. }, Outcome::Direct { at: other, .. }) => {
+                Ending::Direct(one.max(other) - asked)
+            }
+            (Outcome::Direct { .. }, _) | (_, Outcome::Direct { .. }) => Ending::OneSided,
+            (Outcome::Waiting, _) | (_, Outcome::Waiting) => Ending::NotIntroduced,
+            _ => Ending::NoPath,
+        };
+        Meeting { outcome, packets: ends.iter().map(|end| end.packets).sum() }
+    }
+}
+
+/// The networks on which the two are.
+fn place(
+    topology: &mut Topology<Vec<u8>>,
+    access: [&Access; 2],
+    relation: Relation,
+    lines: [Line; 2],
+) -> [NetworkId; 2] {
+    match (relation, access[0].routers.split_last()) {
+        (Relation::SameLan, _) => [access[0].build(topology, INTERNET, lines[0]).0; 2],
+        (Relation::SameOuterNat, Some((outermost, inner))) => {
+            let mut shared = outermost.clone();
+            shared.isolates = true;
+            let shared = topology.add_router(INTERNET, shared, lines[0]);
+            let above = topology.lan(shared);
+            let inner = Access { routers: inner.to_vec(), ..*access[0] };
+            [(); 2].map(|()| inner.build(topology, above, lines[1]).0)
+        }
+        _ => [0, 1].map(|n| access[n].build(topology, INTERNET, lines[n]).0),
+    }
+}
+
+impl Endpoint for Machine {
+    fn handle_datagram(&mut self, datagram: Datagram, now: Instant) {
+        match self {
+            Machine::Client(client) => client.handle_datagram(datagram, now),
+            Machine::Rendezvous(server) => server.handle_datagram(datagram, now),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Machine::Client(client) => client.handle_timeout(now),
+            Machine::Rendezvous(server) => server.handle_timeout(now),
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Datagram> {
+        match self {
+            Machine::Client(client) => client.poll_transmit(),
+            Machine::Rendezvous(server) => server.poll_transmit(),
+        }
+    }
+
+    fn poll_wakeup(&self) -> Option<Instant> {
+        match self {
+            Machine::Client(client) => client.poll_wakeup(),
+            Machine::Rendezvous(server) => server.poll_wakeup(),
+        }
+    }
+}

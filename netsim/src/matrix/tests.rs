@@ -1,0 +1,82 @@
+//! The matrix is what the oracle says, the same every time, and what the documentation shows.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "virtual time has to start somewhere, and only the clock makes an Instant"
+)]
+
+use std::sync::OnceLock;
+
+use super::*;
+use crate::model::behaviour::{Behaviour, Filtering, Hairpinning, Mapping};
+use crate::model::{Families, Router, presets};
+
+#[test]
+fn every_cell_of_the_presets_is_what_the_oracle_says() {
+    let table = presets_table();
+    assert!(table.kinds.len() >= 16);
+    assert_eq!(table.disagreements().count(), 0, "{}", table.text());
+}
+
+#[test]
+fn every_pair_of_the_nine_cells_of_rfc_4787_is_what_the_oracle_says() {
+    let mut kinds = Vec::new();
+    for mapping in Mapping::ALL {
+        for filtering in Filtering::ALL {
+            // Two of a kind, kept apart behind one box of theirs, are held to the oracle's word as well.
+            let nat = Behaviour::nat(mapping, filtering).hairpinning(Hairpinning::ExternalSource);
+            let access = Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] };
+            let name = format!("{mapping}/{filtering}").leak();
+            kinds.push(Preset { name, stands_for: "a cell", access });
+        }
+    }
+    let table = run(&Plan { kinds, seed: 100, meetings: 2 }, Instant::now(), |_, _| {});
+    assert_eq!(table.disagreements().count(), 0, "{}", table.text());
+}
+
+#[test]
+fn a_router_that_accepts_input_is_lost_to_a_late_word_and_no_other_is() {
+    let table = presets_table();
+    let spoilt = |cell: &&Cell| cell.direct == 0 && table.cell(&cell.row, &cell.column).is_some_and(|c| c.direct > 0);
+    let mut columns: Vec<&str> = table.late().filter(spoilt).map(|cell| cell.column.as_str()).collect();
+    columns.dedup();
+    columns.sort_unstable();
+    columns.dedup();
+    assert_eq!(columns, ["home_open"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_meeting_packet_by_packet() {
+    let [home, mobile] = ["home", "mobile"].map(|name| presets::named(name).unwrap());
+    let play = |seed| trace((&home, &mobile), Relation::Separate, Timing::Together, seed, Instant::now()).unwrap();
+    let first = play(3);
+    assert!(first.contains("let-in") && first.contains("filtered") && first.ends_with("packets\n"), "{first}");
+    assert_eq!(first, play(3));
+    assert_ne!(first, play(4));
+}
+
+#[test]
+fn the_documentation_shows_this_matrix() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/nat-matrix.md");
+    let documented = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        documented == presets_table().markdown(),
+        "docs/nat-matrix.md is out of date: cargo run -p netsim -- matrix --format markdown > docs/nat-matrix.md"
+    );
+}
+
+#[test]
+fn all_forms_show_every_kind() {
+    let table = presets_table();
+    let forms = [table.text(), table.markdown(), table.json().unwrap(), table.svg()];
+    for kind in &table.kinds {
+        assert!(forms.iter().all(|form| form.contains(kind.as_str())), "{kind}");
+    }
+    assert_eq!(forms[3].matches("<g>").count(), table.kinds.len() * table.kinds.len());
+}
+
+/// As the command makes it when nothing else is said.
+fn presets_table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| run(&Plan::default(), Instant::now(), |_, _| {}))
+}
