@@ -7,6 +7,10 @@
 //! [`model::behaviour`], and whoever wants to know what to expect of two hosts asks the [`oracle`], which knows their
 //! behaviours and sends nothing. The `matrix` (with the feature `punchline`) lets Punchline's own machines meet across
 //! every pair of [presets](model::presets) and holds each cell against the oracle's word.
+//! in, with every behaviour that RFC 4787 has a word for. Its module page tells the life of a packet. Machines without
+//! sockets talk over it in virtual time ([`virtual_net`]), real programs in real time ([`wire`]). [`netns`] builds
+//! networks out of Linux namespaces whose routers are the kernel's own, for real programs; the rest of this page is about
+//! them. Both speak one vocabulary, [`model::behaviour`].
 //!
 //! A story of two people behind two routers needs two routers. The kernel has what they can be made of:
 //! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
@@ -63,3 +67,5 @@ pub mod model;
 pub mod netns;
 pub mod oracle;
 pub mod virtual_net;
+#[cfg(target_os = "linux")]
+pub mod wire;

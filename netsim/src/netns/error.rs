@@ -47,6 +47,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A host of the wire driver hangs on a TUN device, and there is none to be had.
+    #[error(
+        "{host}: cannot open /dev/net/tun: it must be there and open to this user \
+         (modprobe tun; chmod 0666 /dev/net/tun; in a container, start it with --device /dev/net/tun)"
+    )]
+    NoTun {
+        /// The host's name.
+        host: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A program could not be started in a host.
     #[error("{host}: cannot start {program}: is it installed and executable?")]
     Spawn {
@@ -90,7 +102,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn kernel(namespace: &str, step: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    pub(crate) fn kernel(namespace: &str, step: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
         let (namespace, step) = (namespace.to_owned(), step.into());
         move |source| Error::Kernel { namespace, step, source }
     }

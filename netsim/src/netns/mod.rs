@@ -44,3 +44,5 @@ pub use privilege::{Story, enter_user_namespace_if_needed, in_namespaces};
 pub use process::Process;
 pub use router::{KernelRouter, PortAssignment, Router, UdpTimeouts, WanInput};
 pub use survey::survey;
+
+pub(crate) use namespace::Namespace;

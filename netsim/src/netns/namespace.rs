@@ -24,7 +24,7 @@ const LOOPBACK: u32 = 1;
 
 /// An anonymous network namespace. It has no name in `/run/netns`; when this descriptor, the sockets opened in it and
 /// the processes started in it are gone, the kernel takes down its devices and its nftables.
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     name: String,
     descriptor: File,
     links: Netlink,
@@ -32,9 +32,23 @@ pub(super) struct Namespace {
 
 impl Namespace {
     pub(super) fn new(name: &str, forwarding: Forwarding) -> Result<Namespace> {
+        Namespace::with_settings(name, || write_sysctls(name, forwarding))
+    }
+
+    /// For a host that speaks both versions of IP as far as it is given addresses, and nothing unasked: no link-local
+    /// addresses, no neighbour or router discovery.
+    pub(crate) fn of_both_families(name: &str) -> Result<Namespace> {
+        Namespace::with_settings(name, || {
+            write_sysctls(name, Forwarding::Off)?;
+            let there = fs::exists(sysctl_path("ipv6")).unwrap_or(false);
+            if there { write_ipv6_sysctls(name) } else { Ok(()) }
+        })
+    }
+
+    fn with_settings(name: &str, settings: impl FnOnce() -> Result<()> + Send) -> Result<Namespace> {
         let (descriptor, links) = in_scratch_thread(name, || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NotPermitted(errno.into()))?;
-            write_sysctls(name, forwarding)?;
+            settings()?;
             let step = || -> io::Result<(File, Netlink)> { Ok((File::open(THREAD_NAMESPACE)?, Netlink::route()?)) };
             step().map_err(Error::kernel(name, "hold the new namespace"))
         })??;
@@ -44,7 +58,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -53,12 +67,12 @@ impl Namespace {
     }
 
     /// Where other programs find this namespace: `nsenter --net=PATH`.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.descriptor.as_raw_fd()).into()
     }
 
     /// Runs the closure in this namespace; sockets it makes stay in the namespace wherever they go.
-    pub(super) fn enter<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> Result<T> {
+    pub(crate) fn enter<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> Result<T> {
         in_scratch_thread(&self.name, || {
             setns(self.descriptor(), CloneFlags::CLONE_NEWNET)
                 .map_err(|errno| Error::kernel(&self.name, "let us in")(errno.into()))?;
@@ -66,7 +80,7 @@ impl Namespace {
         })?
     }
 
-    pub(super) fn link<T>(&self, step: &str, request: impl FnOnce(&Netlink) -> io::Result<T>) -> Result<T> {
+    pub(crate) fn link<T>(&self, step: &str, request: impl FnOnce(&Netlink) -> io::Result<T>) -> Result<T> {
         request(&self.links).map_err(Error::kernel(&self.name, step))
     }
 
@@ -124,6 +138,24 @@ fn write_sysctls(name: &str, forwarding: Forwarding) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn write_ipv6_sysctls(name: &str) -> Result<()> {
+    for interfaces in ["all", "default"] {
+        for (key, value) in [
+            ("disable_ipv6", "0"),
+            // Duplicate address detection holds an address back for two seconds.
+            ("accept_dad", "0"),
+            ("accept_ra", "0"),
+            ("autoconf", "0"),
+            // As IPv4's addresses do, stay while the link is down.
+            ("keep_addr_on_down", "1"),
+        ] {
+            write_sysctl(name, &format!("ipv6/conf/{interfaces}/{key}"), value)?;
+        }
+    }
+    // 1: no link-local address.
+    write_sysctl(name, "ipv6/conf/default/addr_gen_mode", "1")
 }
 
 fn write_sysctl(name: &str, key: &str, value: &str) -> Result<()> {

@@ -4,12 +4,12 @@
 //! ourselves, so nothing needs to be looked up by name.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
 use netlink_packet_core::NetlinkSerializable;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
 };
@@ -34,7 +34,7 @@ pub(super) struct CableEnd<'a> {
 }
 
 /// A netlink socket; it keeps the network namespace it was opened in.
-pub(super) struct Netlink(Mutex<Socket>);
+pub(crate) struct Netlink(Mutex<Socket>);
 
 impl Netlink {
     /// Links, addresses and routes of the calling thread's namespace.
@@ -86,7 +86,7 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::DelLink(link(index, None)), 0)
     }
 
-    pub(super) fn set_link_up(&self, index: u32, up: bool) -> io::Result<()> {
+    pub(crate) fn set_link_up(&self, index: u32, up: bool) -> io::Result<()> {
         self.ask(RouteNetlinkMessage::SetLink(link(index, Some(up))), 0)
     }
 
@@ -122,6 +122,27 @@ impl Netlink {
         route.header.scope = RouteScope::Universe;
         route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        route.attributes.push(RouteAttribute::Oif(index));
+        self.ask(RouteNetlinkMessage::NewRoute(route), (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16)
+    }
+
+    /// An address of a link without neighbours: no prefix, no route, no duplicate detection.
+    pub(crate) fn add_lone_address(&self, index: u32, address: IpAddr) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::NewAddress(lone_address(index, address)), CREATE_NEW)
+    }
+
+    pub(crate) fn remove_lone_address(&self, index: u32, address: IpAddr) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelAddress(lone_address(index, address)), 0)
+    }
+
+    /// Everything of the address's version of IP goes into this link.
+    pub(crate) fn route_everything(&self, index: u32, like: IpAddr) -> io::Result<()> {
+        let mut route = RouteMessage::default();
+        route.header.address_family = family(like);
+        route.header.table = RouteHeader::RT_TABLE_MAIN;
+        route.header.protocol = RouteProtocol::Static;
+        route.header.scope = RouteScope::Universe;
+        route.header.kind = RouteType::Unicast;
         route.attributes.push(RouteAttribute::Oif(index));
         self.ask(RouteNetlinkMessage::NewRoute(route), (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16)
     }
@@ -189,6 +210,21 @@ fn link(index: u32, up: Option<bool>) -> LinkMessage {
         message.header.change_mask = LinkFlags::Up;
         message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
     }
+    message
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn lone_address(index: u32, address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = if address.is_ipv4() { 32 } else { 128 };
+    message.header.index = index;
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
     message
 }
 

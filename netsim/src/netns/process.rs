@@ -24,7 +24,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn spawn(namespace: &Namespace, mut command: Command) -> Result<Process> {
+    pub(crate) fn spawn(namespace: &Namespace, mut command: Command) -> Result<Process> {
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = namespace.descriptor().try_clone_to_owned().and_then(|descriptor| {
             enter_before_exec(&mut command, descriptor);

@@ -1,0 +1,123 @@
+//! What every handle of one network shares: the engine, and all namespaces; and how it all ends.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use super::engine::{self, Core, Shared};
+use super::tun::Tun;
+use crate::model::{Families, HostId, Line, NetworkId, Place, Topology};
+use crate::netns::{Error, Namespace, Result};
+
+/// Devices that are closed at the same time. Closing one takes the kernel a grace period of some 30 ms, in which it does
+/// nothing: so many of them take one.
+const CLOSERS: usize = 64;
+
+/// The owner of a network. While one handle to any part of it lives, all of it does.
+pub(super) struct Lab {
+    shared: Arc<Shared>,
+    namespaces: Mutex<Vec<Arc<Namespace>>>,
+    engine: Option<JoinHandle<()>>,
+}
+
+impl Lab {
+    pub(super) fn new(seed: u64) -> Result<Lab> {
+        let start = || {
+            let shared = Arc::new(Shared::new(Topology::new(seed))?);
+            let engine = thread::Builder::new().name("netsim-internet".to_owned());
+            let running = engine.spawn({
+                let shared = shared.clone();
+                move || engine::run(&shared)
+            })?;
+            Ok((shared, running))
+        };
+        let (shared, engine) = start().map_err(Error::kernel("internet", "start the thread that carries packets"))?;
+        Ok(Lab { shared, namespaces: Mutex::default(), engine: Some(engine) })
+    }
+
+    /// Works on the network between two packets.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        self.shared.with(work)
+    }
+
+    /// A line is like this from now on, in both directions.
+    pub(super) fn set_line(&self, of: Place, line: Line) {
+        self.with(|core| core.topology.links(of).into_iter().flatten().for_each(|link| link.change(line)));
+    }
+
+    /// Cuts a line in both directions, or mends it.
+    pub(super) fn cut(&self, of: Place, cut: bool) {
+        self.with(|core| core.topology.links(of).into_iter().flatten().for_each(|link| link.cut(cut)));
+    }
+
+    /// A host on a network: a namespace, its device, its addresses.
+    pub(super) fn add_host(
+        &self,
+        name: &str,
+        network: NetworkId,
+        families: Families,
+        line: Line,
+    ) -> Result<(HostId, Arc<Namespace>)> {
+        let namespace = Arc::new(Namespace::of_both_families(name)?);
+        let tun = Tun::new(&namespace)?;
+        let (id, addresses) = self.with(|core| {
+            let id = core.topology.add_host(network, families, line);
+            (id, core.topology.addresses(id))
+        });
+        for address in addresses.iter() {
+            give_address(&namespace, address)?;
+        }
+        bring_up(&namespace)?;
+        self.shared.plug(id, tun).map_err(Error::kernel(name, "watch a TUN device"))?;
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.clone());
+        Ok((id, namespace))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if let Some(engine) = self.engine.take() {
+            // It has nothing to say, and its panic was printed.
+            drop(engine.join());
+        }
+        // A namespace that goes takes its device along, all of them together; what is left of a device then goes at once.
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let tuns = self.with(|core| std::mem::take(&mut core.tuns));
+        let shares = tuns.len().div_ceil(CLOSERS).max(1);
+        let mut tuns = tuns.into_values();
+        thread::scope(|scope| {
+            loop {
+                let share: Vec<Tun> = tuns.by_ref().take(shares).collect();
+                if share.is_empty() {
+                    break;
+                }
+                scope.spawn(move || drop(share));
+            }
+        });
+    }
+}
+
+/// Adds an address to a host's interface.
+pub(super) fn give_address(namespace: &Namespace, address: IpAddr) -> Result<()> {
+    namespace.link("add an address", |links| links.add_lone_address(Tun::INDEX, address))
+}
+
+/// Removes one.
+pub(super) fn take_address(namespace: &Namespace, address: IpAddr) -> Result<()> {
+    namespace.link("remove an address", |links| links.remove_lone_address(Tun::INDEX, address))
+}
+
+/// Brings a host's interface up, with a default route for each version of IP.
+pub(super) fn bring_up(namespace: &Namespace) -> Result<()> {
+    namespace.link("bring a link up", |links| links.set_link_up(Tun::INDEX, true))?;
+    for any in [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])] {
+        let routed = namespace.link("set the default route", |links| links.route_everything(Tun::INDEX, any));
+        match routed {
+            // A kernel without IPv6.
+            Err(refused) if any.is_ipv6() => tracing::debug!(%refused, "no default route"),
+            other => other?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What a NAT of the model does to real sockets.
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use netsim::model::behaviour::{Filtering, Hairpinning, Mapping};
+use netsim::model::{Behaviour, Line, presets};
+use netsim::netns::in_namespaces;
+use netsim::wire::{Host, Internet};
+
+use crate::voice::Voice;
+
+#[test]
+fn a_home_sends_from_its_routers_address_and_hears_the_answer() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = Voice::new(&net.public_host("server")?, 3478);
+        let home = net.router("home", presets::home());
+        let alice = Voice::new(&home.host("alice")?, 4000);
+        assert_eq!(alice.seen_by(&server), (home.public_address().expect("a NAT"), 4000).into());
+        Ok(())
+    });
+}
+
+#[test]
+fn each_cell_of_mapping_and_filtering_is_as_configured() {
+    in_namespaces(|| {
+        for mapping in Mapping::ALL {
+            for filtering in Filtering::ALL {
+                assert_eq!(probe(Behaviour::nat(mapping, filtering))?, (mapping, filtering));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// RFC 5780 in short: from two addresses and two ports, what is seen, and what comes in?
+fn probe(nat: Behaviour) -> Result<(Mapping, Filtering), Box<dyn Error>> {
+    let net = Internet::new(1)?;
+    let server = net.public_host("server")?;
+    let (first, second) = (server.address(), server.add_address()?);
+    let [main, other_port] = [3478, 3479].map(|port| Voice::at(&server, first, port));
+    let other_address = Voice::at(&server, second, 3478);
+    let alice = net.router("home", nat).host("alice")?;
+
+    let asking = Voice::new(&alice, 4000);
+    let seen = [&main, &other_port, &other_address].map(|far| asking.seen_by(far));
+    let mapping = match seen {
+        [main, port, _] if main != port => Mapping::AddressAndPortDependent,
+        [main, _, address] if main != address => Mapping::AddressDependent,
+        _ => Mapping::EndpointIndependent,
+    };
+
+    let listening = Voice::new(&alice, 4001);
+    let mapped = listening.seen_by(&main);
+    other_address.say("other address", mapped);
+    other_port.say("other port", mapped);
+    // All go one way, in order: when the last one is there, the others would be.
+    main.say("last", mapped);
+    let filtering = match listening.hear().0.as_str() {
+        "last" => Filtering::AddressAndPortDependent,
+        "other port" => Filtering::AddressDependent,
+        _ => Filtering::EndpointIndependent,
+    };
+    Ok((mapping, filtering))
+}
+
+#[test]
+fn two_behind_one_router_meet_at_its_address_only_if_it_hairpins() {
+    in_namespaces(|| {
+        let seen_from = |hairpinning| -> Result<Seen, Box<dyn Error>> {
+            let net = Internet::new(1)?;
+            let server = Voice::new(&net.public_host("server")?, 3478);
+            let home = net.router("home", presets::full_cone().hairpinning(hairpinning));
+            let [alice, bob] = [Voice::new(&home.host("alice")?, 4000), Voice::new(&home.host("bob")?, 4001)];
+            let (hers, his) = (alice.seen_by(&server), bob.seen_by(&server));
+            bob.say("from inside", hers);
+            // What he said before this has been carried, or it never will be.
+            bob.seen_by(&server);
+            server.say("last", hers);
+            Ok(match alice.hear() {
+                (text, _) if text == "last" => Seen::Nothing,
+                (_, from) if from == his => Seen::FromOutside,
+                (_, from) if from == bob.address() => Seen::FromInside,
+                (text, from) => return Err(format!("{text} from {from}").into()),
+            })
+        };
+        assert_eq!(seen_from(Hairpinning::Off)?, Seen::Nothing);
+        assert_eq!(seen_from(Hairpinning::ExternalSource)?, Seen::FromOutside);
+        assert_eq!(seen_from(Hairpinning::InternalSource)?, Seen::FromInside);
+        Ok(())
+    });
+}
+
+/// What Alice sees of Bob's datagram to her external endpoint.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Nothing,
+    FromOutside,
+    FromInside,
+}
+
+#[test]
+fn a_megabyte_passes_over_tcp_in_both_directions() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = net.public_host("server")?;
+        let alice = net.router("home", presets::symmetric_random()).host("alice")?;
+        echo_over_tcp(&server, &alice)
+    });
+}
+
+#[test]
+fn tcp_passes_a_line_that_loses_and_reorders() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = net.public_host("server")?;
+        let home = net.router("home", presets::home());
+        let alice = home.host("alice")?;
+        home.set_line(Line { loss: 0.01, reordering: 0.01, duplication: 0.01, ..Line::default() });
+        echo_over_tcp(&server, &alice)
+    });
+}
+
+/// Alice sends a megabyte, the server sends it back.
+fn echo_over_tcp(server: &Host, alice: &Host) -> Result<(), Box<dyn Error>> {
+    let listener = server.enter(|| TcpListener::bind((server.address(), 443)))??;
+    let to = listener.local_addr()?;
+    let echo = thread::spawn(move || -> std::io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let mut got = vec![];
+        stream.read_to_end(&mut got)?;
+        stream.write_all(&got)
+    });
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
+    let mut stream = alice.enter(|| TcpStream::connect(to))??;
+    stream.write_all(&sent)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut got = vec![];
+    stream.read_to_end(&mut got)?;
+    assert!(got == sent, "{} bytes came back", got.len());
+    echo.join().map_err(|_| "the server panicked")??;
+    Ok(())
+}
