@@ -45,8 +45,8 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 
 fn log_to_stderr(global: &Global) {
     let default = match global.verbose {
-        0 => "warn",
-        1 => "warn,client=info,common=info",
+        0 => "warn,quinn_udp=error",
+        1 => "warn,quinn_udp=error,client=info,common=info",
         _ => "info,client=trace,common=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

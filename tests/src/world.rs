@@ -79,7 +79,7 @@ impl World {
         for address in &self.listen {
             command.args(["--listen", address]);
         }
-        command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+        command.env("RENDEZVOUS_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,quinn_udp=error".into()));
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

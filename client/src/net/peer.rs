@@ -46,6 +46,8 @@ struct Line {
     introduction: IntroductionId,
     outgoing: mpsc::Sender<Outgoing>,
     connection: Option<Connection>,
+    /// Why we have closed it ourselves.
+    closed: Option<&'static str>,
 }
 
 pub(super) struct Peer {
@@ -290,7 +292,7 @@ impl Peer {
             path::Event::Lost => {
                 if let Some(live) = self.standing.take() {
                     self.keepalive = live.agent.keepalive();
-                    self.close_lines(Bye::PathLost, |line| line.introduction == live.introduction);
+                    self.close_lost(live.introduction);
                 }
             }
             _ => {}
@@ -304,7 +306,7 @@ impl Peer {
     fn dial(&mut self, remote: SocketAddr, rtt: Duration, node: &mut Resources) {
         let Some(introduction) = self.standing.as_ref().map(|live| live.introduction) else { return };
         if let Some((id, outgoing)) = node.dial(self.id, remote, rtt) {
-            self.lines.insert(id, Line { introduction, outgoing, connection: None });
+            self.lines.insert(id, Line { introduction, outgoing, connection: None, closed: None });
         }
     }
 
@@ -324,7 +326,7 @@ impl Peer {
             return incoming.ignore();
         }
         if let Some((id, outgoing)) = node.accept(self.id, incoming) {
-            self.lines.insert(id, Line { introduction, outgoing, connection: None });
+            self.lines.insert(id, Line { introduction, outgoing, connection: None, closed: None });
         }
     }
 
@@ -365,6 +367,7 @@ impl Peer {
                 return;
             }
             self.drop_standing(line.introduction);
+            let reason = line.closed.map_or(reason, str::to_owned);
             node.emit(NodeEvent::Lost { peer: self.id, reason, by_peer });
             // A path that broke is mended at once; a peer that stopped is given time to come back.
             self.next_try = Some(now);
@@ -404,9 +407,11 @@ impl Peer {
         }
     }
 
-    fn close_lines(&self, bye: Bye, which: impl Fn(&Line) -> bool) {
-        let lines = self.lines.values().filter(|line| which(line));
-        lines.filter_map(|line| line.connection.as_ref()).for_each(|connection| bye.close(connection));
+    fn close_lost(&mut self, introduction: IntroductionId) {
+        for line in self.lines.values_mut().filter(|line| line.introduction == introduction) {
+            line.closed = Some("the path fell silent");
+            line.connection.iter().for_each(|connection| Bye::PathLost.close(connection));
+        }
     }
 
     /// Gives a frame to the session, if it is still the current one.

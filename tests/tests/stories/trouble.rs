@@ -86,6 +86,27 @@ fn a_router_that_forgets_its_mappings_costs_a_moment_and_no_message() {
 }
 
 #[test]
+fn a_laptop_that_moves_to_another_network_loses_no_message() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        let (home, cafe) = (router_of(&world, "a", Router::home())?, router_of(&world, "cafe", Router::home())?);
+        let alice = world.alice(&home.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        let (mut alices, mut bobs) = talk(&alice, &bob)?;
+        alice.host().move_behind(&cafe)?;
+        alices.say("Now from the cafe.");
+        bobs.say("I am where I was.");
+        // Three seconds until the missing receipt is noticed, five until the old path is given up.
+        assert_eq!(bobs.expect_message(SOON * 2)["text"], "Now from the cafe.");
+        assert_eq!(alices.expect_message(SOON * 2)["text"], "I am where I was.");
+        let lost = |said: &e2e::Said| said.event["event"] == "lost" && said.event["reason"] == "the path fell silent";
+        assert!(alices.said().iter().any(lost), "{}", alices.transcript());
+        Ok(())
+    });
+}
+
+#[test]
 fn what_was_typed_while_the_peer_was_away_is_reported_as_not_delivered() {
     in_namespaces(|| {
         let world = World::new()?;
