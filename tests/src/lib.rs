@@ -31,6 +31,6 @@ mod running;
 mod world;
 
 pub use binaries::binary;
-pub use person::Person;
+pub use person::{Computer, Person};
 pub use running::{Running, Said};
-pub use world::{RendezvousOptions, World, router_of};
+pub use world::{RendezvousOptions, World, router_of, start_rendezvous};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use netsim::netns::Host;
+use netsim::netns::Process;
 use serde_json::Value;
 
 use crate::binaries::binary;
@@ -16,10 +16,28 @@ use crate::running::Running;
 /// The longest that a command which only touches files may take, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(20);
 
+/// Where programs of a story run: a host behind kernel routers, or one of the model's.
+pub trait Computer: Clone {
+    /// Starts a program there.
+    fn start(&self, command: Command) -> netsim::netns::Result<Process>;
+}
+
+impl Computer for netsim::netns::Host {
+    fn start(&self, command: Command) -> netsim::netns::Result<Process> {
+        self.spawn(command)
+    }
+}
+
+impl Computer for netsim::wire::Host {
+    fn start(&self, command: Command) -> netsim::netns::Result<Process> {
+        self.spawn(command)
+    }
+}
+
 /// A person of the story.
-pub struct Person {
+pub struct Person<C = netsim::netns::Host> {
     name: String,
-    host: Host,
+    host: C,
     data: PathBuf,
     /// The person's id.
     pub id: String,
@@ -28,9 +46,9 @@ pub struct Person {
     runs: AtomicUsize,
 }
 
-impl Person {
-    /// Sits down at this computer and joins the rendezvous.
-    pub(crate) fn new(name: &str, host: &Host, folder: &Path, join: &str) -> Result<Self> {
+impl<C: Computer> Person<C> {
+    /// Sits down at this computer and joins the rendezvous; the data folder is made in `folder`.
+    pub fn new(name: &str, host: &C, folder: &Path, join: &str) -> Result<Self> {
         let mut person = Person {
             name: name.to_owned(),
             host: host.clone(),
@@ -52,7 +70,7 @@ impl Person {
     }
 
     /// The computer.
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &C {
         &self.host
     }
 
@@ -62,7 +80,7 @@ impl Person {
     }
 
     /// Writes somebody into the contacts.
-    pub fn add(&self, other: &Person) -> Result<()> {
+    pub fn add(&self, other: &Person<C>) -> Result<()> {
         self.command(&["add", &other.link, "--name", &other.name]).map(drop)
     }
 
@@ -80,7 +98,7 @@ impl Person {
         let stderr = self.data.with_extension(format!("{run}.log"));
         let mut command = self.punchline(arguments);
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&stderr)?);
-        Ok(Running::spawn(&self.name, &self.host, command, stderr)?)
+        Running::spawn(&self.name, &self.host, command, stderr)
     }
 
     /// The command line, for a caller who wants to see it as a person would.
@@ -92,7 +110,7 @@ impl Person {
     }
 
     /// Opens a chat with somebody.
-    pub fn chat(&self, with: &Person) -> Result<Running> {
+    pub fn chat(&self, with: &Person<C>) -> Result<Running> {
         self.chat_with(&with.name)
     }
 

@@ -8,8 +8,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netsim::netns::{Host, Process, Signal};
+use anyhow::Result;
+use netsim::netns::{Process, Signal};
 use serde_json::Value;
+
+use crate::person::Computer;
 
 /// One line of output and when it came.
 #[derive(Debug, Clone)]
@@ -37,8 +40,8 @@ pub struct Running {
 
 impl Running {
     /// Starts any program on a computer; `command` has its output piped and its errors in the file `stderr`.
-    pub fn spawn(who: &str, host: &Host, command: Command, stderr: PathBuf) -> Result<Self, netsim::netns::Error> {
-        Ok(Running::new(who, host.spawn(command)?, stderr))
+    pub fn spawn(who: &str, host: &impl Computer, command: Command, stderr: PathBuf) -> Result<Self> {
+        Ok(Running::new(who, host.start(command)?, stderr))
     }
 
     fn new(who: &str, mut process: Process, stderr: PathBuf) -> Self {

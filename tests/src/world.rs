@@ -10,7 +10,7 @@ use netsim::netns::{Host, KernelRouter, Network, Router};
 use tempfile::TempDir;
 
 use crate::binaries::binary;
-use crate::person::Person;
+use crate::person::{Computer, Person};
 use crate::running::Running;
 
 /// How a rendezvous is started.
@@ -73,23 +73,8 @@ impl World {
 
     /// Starts the rendezvous (again), with the data of before.
     pub fn start_rendezvous(&mut self) -> Result<()> {
-        let stderr = self.folder.path().join("rendezvous.log");
-        let mut command = Command::new(binary("rendezvous"));
-        command.arg("run").arg("--data").arg(self.folder.path().join("rendezvous"));
-        for address in &self.listen {
-            command.args(["--listen", address]);
-        }
-        command.env("RENDEZVOUS_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,quinn_udp=error".into()));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::options().create(true).append(true).open(&stderr)?);
-        let mut running = Running::spawn("rendezvous", &self.server, command, stderr)?;
-        let line = running.expect_that("a join line", Duration::from_secs(20), |line| {
-            line.as_str().is_some_and(|line| line.starts_with("join "))
-        });
-        self.join =
-            line.event.as_str().and_then(|line| line.strip_prefix("join ")).context("a link")?.trim().to_owned();
+        let (running, join) = start_rendezvous(&self.server, &self.listen, self.folder.path())?;
+        self.join = join;
         self.rendezvous = Some(running);
         Ok(())
     }
@@ -129,6 +114,27 @@ impl World {
         one.add(other)?;
         other.add(one)
     }
+}
+
+/// Starts a rendezvous with its data and its log in `folder`; also its link.
+pub fn start_rendezvous(on: &impl Computer, listen: &[String], folder: &Path) -> Result<(Running, String)> {
+    let stderr = folder.join("rendezvous.log");
+    let mut command = Command::new(binary("rendezvous"));
+    command.arg("run").arg("--data").arg(folder.join("rendezvous"));
+    for address in listen {
+        command.args(["--listen", address]);
+    }
+    command.env("RENDEZVOUS_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,quinn_udp=error".into()));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::options().create(true).append(true).open(&stderr)?);
+    let mut running = Running::spawn("rendezvous", on, command, stderr)?;
+    let line = running.expect_that("a join line", Duration::from_secs(20), |line| {
+        line.as_str().is_some_and(|line| line.starts_with("join "))
+    });
+    let join = line.event.as_str().and_then(|line| line.strip_prefix("join ")).context("a link")?.trim().to_owned();
+    Ok((running, join))
 }
 
 /// A router on the story's Internet.

@@ -1,0 +1,85 @@
+//! Everybody meets everybody: real clients behind every kind of access that netsim knows, over one Internet with one
+//! rendezvous. Each pair becomes direct exactly where the oracle says that plain probing gets through.
+#![cfg(target_os = "linux")]
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use e2e::{Person, start_rendezvous};
+use netsim::model::presets::{self, Preset};
+use netsim::model::{Families, Line};
+use netsim::netns::in_namespaces;
+use netsim::oracle::{Relation, direct_path_possible, plain_path};
+use netsim::wire::Internet;
+
+/// One way from a house to the Internet. With it nobody's first probe comes before the other's: that is another story.
+const DELAY: Duration = Duration::from_millis(10);
+/// Pairs at a time: waiting for those who will not meet costs no processor.
+const AT_ONCE: usize = 12;
+/// How long a ping tries. Punching ends after ten seconds by itself; what has not met in four has not met.
+const PATIENCE: &str = "4";
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn every_pair_of_kinds_becomes_direct_exactly_where_the_oracle_says_so() {
+    in_namespaces(|| {
+        let kinds: Vec<Preset> =
+            presets::all().into_iter().filter(|kind| kind.access.families == Families::Ipv4).collect();
+        let pairs = kinds.iter().enumerate().flat_map(|(i, a)| kinds[i..].iter().map(move |b| (a, b)));
+        let pairs: Mutex<VecDeque<(&Preset, &Preset)>> = Mutex::new(pairs.collect());
+        let count = pairs.lock().map_err(|_| "poisoned")?.len();
+        assert!(count >= 100, "{count} pairs");
+
+        let net = Internet::new(1)?;
+        let server = net.public_host("rendezvous")?;
+        let folder = tempfile::tempdir()?;
+        let (_rendezvous, join) = start_rendezvous(&server, &[server.address().to_string()], folder.path())?;
+        let wrong = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    while let Some((a, b)) = pairs.lock().ok().and_then(|mut pairs| pairs.pop_front()) {
+                        let expected = plain_path(&a.access, &b.access, Relation::Separate);
+                        let met = meet(&net, a, b, folder.path(), &join);
+                        if !met.as_ref().is_ok_and(|met| *met == expected) {
+                            let possible = direct_path_possible(&a.access, &b.access, Relation::Separate);
+                            let line =
+                                format!("{} x {}: {met:?}, expected {expected}: {}", a.name, b.name, possible.because);
+                            wrong.lock().into_iter().for_each(|mut wrong| wrong.push(line.clone()));
+                        }
+                    }
+                });
+            }
+        });
+        let wrong = wrong.into_inner().map_err(|_| "poisoned")?;
+        assert!(wrong.is_empty(), "{} of {count} pairs:\n{}", wrong.len(), wrong.join("\n"));
+        Ok(())
+    });
+}
+
+/// Does Alice, behind this, reach Bob, behind that?
+fn meet(net: &Internet, a: &Preset, b: &Preset, folder: &Path, join: &str) -> Result<bool> {
+    let folder = tempfile::tempdir_in(folder)?;
+    let line = Line { delay: DELAY, ..Line::default() };
+    let sit = |name: &str, kind: &Preset| -> Result<Person<netsim::wire::Host>> {
+        let house = net.site(&format!("{name}-{}-{}", a.name, b.name), &kind.access, line);
+        Person::new(name, &house.host(name)?, folder.path(), join)
+    };
+    let (alice, bob) = (sit("alice", a)?, sit("bob", b)?);
+    alice.add(&bob)?;
+    bob.add(&alice)?;
+    let mut bobs = bob.run()?;
+    if b.name != "udp_blocked" {
+        bobs.expect("registered", SOON);
+    }
+    let mut ping = alice.start(&["ping", "bob", "--timeout", PATIENCE])?;
+    match ping.exit_code(SOON) {
+        0 => Ok(true),
+        4 => Ok(false),
+        code => anyhow::bail!("exit code {code}\n{}", ping.transcript()),
+    }
+}
