@@ -14,14 +14,15 @@ const SLOW_MS: u64 = 400;
 impl Table {
     /// As SVG. Each square says more when pointed at.
     pub fn svg(&self) -> String {
-        let size = MARGIN + SIDE * self.kinds.len() + 10;
+        // The last name leans out to the right.
+        let size = MARGIN + SIDE * self.kinds.len() + 70;
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = writeln!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{}\" font-family=\"sans-serif\" \
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
-            size + 40
+            size - 20
         );
         for (n, kind) in self.kinds.iter().enumerate() {
             let middle = MARGIN + SIDE * n + SIDE / 2 + 4;
@@ -36,7 +37,7 @@ impl Table {
                 }
             }
         }
-        let y = size + 15;
+        let y = size - 45;
         let legend =
             [("#2e9e5b", "direct"), ("#f0c34e", "sometimes"), ("#e8835a", "not yet"), ("#b9bec7", "impossible")];
         for (n, (colour, word)) in legend.into_iter().enumerate() {

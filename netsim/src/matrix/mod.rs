@@ -17,6 +17,8 @@ mod render;
 mod server;
 
 #[cfg(test)]
+mod discovery_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Mutex;

@@ -221,3 +221,24 @@ fn behind(routers: Vec<Router>) -> Access {
 fn carrier(nat: Behaviour) -> Router {
     Router { carrier: true, ..Router::ipv4(nat) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Family;
+
+    #[test]
+    fn every_behaviour_reads_back_as_it_was_written() {
+        for preset in all() {
+            let spoken = |router: &Router| Family::ALL.map(|family| router.behaviour(family).cloned());
+            for behaviour in preset.access.routers.iter().flat_map(spoken).flatten() {
+                let written = serde_json::to_string(&behaviour).expect("it can be written");
+                assert_eq!(serde_json::from_str::<Behaviour>(&written).expect(&written), behaviour);
+            }
+        }
+        let line: Line =
+            serde_json::from_str(r#"{"delay": 0.02, "loss": 0.01}"#).expect("the rest is as it is by default");
+        assert_eq!(line, Line { loss: 0.01, ..Line::delay(Duration::from_millis(20)) });
+        assert!(serde_json::from_str::<Line>(r#"{"dealy": 0.02}"#).is_err(), "a typing error is not a perfect line");
+    }
+}
