@@ -1,16 +1,12 @@
 //! Networks to test in: a small Internet with routers that translate addresses, on one machine.
 //!
 //! There are two ways to have them. The [`model`] is a NAT and a network in pure Rust: seeded, moved by a `now` that comes
-//! in, with every behaviour that RFC 4787 has a word for. Its module page tells the life of a packet. [`virtual_net`] lets
-//! machines without sockets talk over it in virtual time. [`netns`] builds networks out of Linux namespaces whose routers
-//! are the kernel's own, for real programs; most of this page is about them. Both speak one vocabulary,
-//! [`model::behaviour`], and whoever wants to know what to expect of two hosts asks the [`oracle`], which knows their
-//! behaviours and sends nothing. The `matrix` (with the feature `punchline`) lets Punchline's own machines meet across
-//! every pair of [presets](model::presets) and holds each cell against the oracle's word.
 //! in, with every behaviour that RFC 4787 has a word for. Its module page tells the life of a packet. Machines without
-//! sockets talk over it in virtual time ([`virtual_net`]), real programs in real time ([`wire`]). [`netns`] builds
-//! networks out of Linux namespaces whose routers are the kernel's own, for real programs; the rest of this page is about
-//! them. Both speak one vocabulary, [`model::behaviour`].
+//! sockets talk over it in virtual time ([`virtual_net`]), real programs in real time (`wire`). [`netns`] builds networks
+//! out of Linux namespaces whose routers are the kernel's own, for real programs; most of this page is about them. Both
+//! speak one vocabulary, [`model::behaviour`], and whoever wants to know what to expect of two hosts asks the [`oracle`],
+//! which knows their behaviours and sends nothing. The `matrix` (with the feature `punchline`) lets Punchline's own machines
+//! meet across every pair of [presets](model::presets) and holds each cell against the oracle's word.
 //!
 //! A story of two people behind two routers needs two routers. The kernel has what they can be made of:
 //! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
@@ -42,9 +38,12 @@
 //!
 //! - Linux only, version 5.3 or later. On other systems the crate is the model.
 //! - IPv4 only: IPv6 is switched off in every namespace.
-//! - The NAT is the kernel's. Its filtering is always address-and-port-dependent (RFC 4787, section 5), it never
-//!   hairpins, and its mapping is endpoint-independent with preserved ports or, on request, address-and-port-dependent
-//!   with random ones. Two LAN hosts with one source port share the external port until they meet at one destination.
+//! - The NAT is the kernel's: its own (Linux masquerade), or rules that record mappings and so make all of RFC 4787's
+//!   cells. [`Router`](netns::Router) says which combinations there are; the others are refused when a router is built.
+//! - With Linux masquerade two LAN hosts with one source port share the external port until they meet at one destination.
+//!   With recorded mappings a new one that is given a taken port costs its first datagram.
+//! - Mappings are recorded for UDP. TCP and pings always have the kernel's own NAT.
+//! - A session that a stranger began through a lenient filter keeps its external port, whatever the mapping says.
 //! - No delay, no loss, no rate limit.
 //! - While a line is cut ([`wan_down`](netns::KernelRouter::wan_down)) for more than about half a minute, the router's ARP
 //!   entries age, and it tells its LAN "host unreachable" where a real line would stay silent.

@@ -20,10 +20,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "punchline")]
         Command::Matrix(arguments) => commands::matrix::run(&arguments),
         #[cfg(target_os = "linux")]
-        Command::Routers(arguments) => {
+        Command::Verify(arguments) => {
             // First of all: with a second thread the kernel would refuse.
             netsim::netns::enter_user_namespace_if_needed()?;
-            commands::routers::run(&arguments)
+            commands::verify::run(&arguments)
         }
     }
 }
@@ -35,7 +35,7 @@ const CANNOT: u8 = 2;
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
-`matrix` runs in virtual time and needs nothing but this program. `routers`
+`matrix` runs in virtual time and needs nothing but this program. `verify`
 builds a small Internet (11.1.1.0/24) out of Linux network namespaces. It never
 touches the machine's own network, sends nothing outside, and leaves nothing
 behind, however it ends. It needs Linux, the program nft, and root or a kernel
@@ -45,7 +45,7 @@ that lets ordinary users make user namespaces:
 
 Start with:
   netsim matrix
-  netsim routers")]
+  netsim verify")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -56,5 +56,6 @@ enum Command {
     #[cfg(feature = "punchline")]
     Matrix(commands::matrix::Arguments),
     #[cfg(target_os = "linux")]
-    Routers(commands::routers::Arguments),
+    #[command(alias = "routers")]
+    Verify(commands::verify::Arguments),
 }

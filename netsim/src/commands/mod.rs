@@ -3,4 +3,4 @@
 #[cfg(feature = "punchline")]
 pub(crate) mod matrix;
 #[cfg(target_os = "linux")]
-pub(crate) mod routers;
+pub(crate) mod verify;

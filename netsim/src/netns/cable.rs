@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{Error, Result};
 use super::namespace::Namespace;
+use super::prefix::Prefix;
 use super::segment::Segment;
 
 /// The kernel reports a carrier within microseconds; a machine that needs seconds is stuck, not slow.
@@ -39,6 +40,11 @@ impl Cable {
     pub(super) fn address(&self) -> Ipv4Addr {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// The prefix in use on the segment it leads to.
+    pub(super) fn prefix(&self) -> Prefix {
+        self.segment.prefix()
     }
 
     /// Adds one more address to the interface.

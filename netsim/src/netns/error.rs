@@ -4,6 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use super::prefix::Prefix;
+use super::router::NotByKernel;
 
 /// The result of every operation on a simulated network.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -35,6 +36,15 @@ pub enum Error {
         router: String,
         /// What `nft` wrote to its standard error.
         said: String,
+    },
+    /// The router asked for is not among those that kernel rules can make.
+    #[error("router {router} cannot be made of kernel rules: choose a combination that the source allows")]
+    NotByKernel {
+        /// The router's name.
+        router: String,
+        /// What is missing.
+        #[source]
+        source: NotByKernel,
     },
     /// The kernel refused a step; the source says why.
     #[error("{namespace}: the kernel refused to {step}")]

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cable::Cable;
 use super::error::{Error, Result};
+use super::kernel_router::KernelRouter;
 use super::namespace::{Forwarding, Namespace};
 use super::process::Process;
-use super::router::KernelRouter;
 use super::segment::Segment;
 use super::world::World;
 

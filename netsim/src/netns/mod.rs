@@ -20,6 +20,7 @@
 mod cable;
 mod error;
 mod host;
+mod kernel_router;
 mod namespace;
 mod netlink;
 mod network;
@@ -27,6 +28,7 @@ mod nft;
 mod prefix;
 mod privilege;
 mod process;
+mod recorded;
 mod router;
 mod ruleset;
 mod segment;
@@ -38,11 +40,12 @@ pub use nix::sys::signal::Signal;
 
 pub use error::{Error, Result};
 pub use host::Host;
+pub use kernel_router::KernelRouter;
 pub use network::Network;
 pub use prefix::Prefix;
 pub use privilege::{Story, enter_user_namespace_if_needed, in_namespaces};
 pub use process::Process;
-pub use router::{KernelRouter, PortAssignment, Router, UdpTimeouts, WanInput};
-pub use survey::survey;
+pub use router::{NotByKernel, Router, UdpTimeouts, WanInput};
+pub use survey::{SeenPorts, Survey, Vantage, survey, survey_between};
 
 pub(crate) use namespace::Namespace;

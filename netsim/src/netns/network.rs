@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::error::Result;
 use super::host::Host;
+use super::kernel_router::KernelRouter;
 use super::namespace::Forwarding;
 use super::prefix::Prefix;
-use super::router::{KernelRouter, Router};
+use super::router::Router;
 use super::segment::Segment;
 use super::world::World;
 

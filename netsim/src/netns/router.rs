@@ -1,22 +1,14 @@
-//! A kernel router: a namespace that does for its LAN what a home's box does, with the kernel's own NAT.
+//! How a router is to be: the words of [`model::behaviour`](crate::model::behaviour) that a kernel can be told.
 
-use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::cable::Cable;
-use super::error::{Error, Result};
-use super::host::Host;
-use super::namespace::Forwarding;
-use super::nft;
 use super::prefix::Prefix;
-use super::ruleset::ruleset;
-use super::segment::Segment;
-use super::world::World;
-use crate::model::behaviour::{Lifetimes, Quirks, StrayInbound};
-use crate::model::{Behaviour, Observed, presets};
+use super::survey::Survey;
+use crate::model::Behaviour;
+use crate::model::behaviour::{
+    Filtering, Hairpinning, Lifetimes, Limits, Mapping, PortAssignment, Quirks, StrayInbound, Translation,
+};
 
 /// What the router does with packets that arrive on its WAN side, are for itself, and answer nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,16 +20,8 @@ pub enum WanInput {
     Accept,
 }
 
-/// Which external port a mapping gets (RFC 4787, section 4.2.1), and with the kernel's NAT also how far it is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PortAssignment {
-    /// The internal port where it is free: `masquerade`. One mapping serves all destinations (endpoint-independent).
-    Preserving,
-    /// A random port for each destination: `masquerade fully-random` (address-and-port-dependent mapping).
-    Random,
-}
-
-/// How long the router remembers a UDP flow in which nothing moves. The kernel looks in seconds.
+/// How long the router remembers a UDP flow in which nothing moves. The kernel looks in seconds, and packets of both
+/// directions count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UdpTimeouts {
     /// While no answer has come, and for any flow younger than two seconds.
@@ -46,25 +30,46 @@ pub struct UdpTimeouts {
     pub stream: Duration,
 }
 
-impl Default for UdpTimeouts {
-    /// The kernel's own: 30 s and 120 s. RFC 4787, REQ-5 wants at least two minutes.
-    fn default() -> UdpTimeouts {
-        UdpTimeouts { unreplied: Duration::from_secs(30), stream: Duration::from_secs(120) }
+impl UdpTimeouts {
+    /// The same for all flows.
+    pub const fn fixed(timeout: Duration) -> UdpTimeouts {
+        UdpTimeouts { unreplied: timeout, stream: timeout }
     }
 }
 
-/// How a router is to be; start from [`Router::home`] and change what the story is about.
+impl Default for UdpTimeouts {
+    /// The kernel's own: 30 s and 120 s. RFC 4787, REQ-5 wants at least two minutes.
+    fn default() -> UdpTimeouts {
+        UdpTimeouts { unreplied: Lifetimes::LINUX.unreplied, stream: Lifetimes::LINUX.replied }
+    }
+}
+
+/// How a router is to be; start from [`Router::home`] or [`Router::cell`] and change what the story is about.
+///
+/// The kernel can be most of what RFC 4787 has words for, in one of two ways. Its own NAT is Linux `masquerade`: ports
+/// [overloaded](PortAssignment::PreservingOverloading) with endpoint-independent mapping, or [random](PortAssignment::Random)
+/// ones with address-and-port-dependent mapping, in both cases behind address-and-port-dependent filtering. All other
+/// combinations are made by rules that record each mapping and look it up again. What neither can be is
+/// [refused](NotByKernel) when the router is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Router {
-    /// Unsolicited packets on the WAN side.
+    /// Unsolicited packets on the WAN side. Only the kernel's own NAT may accept them.
     pub wan_input: WanInput,
-    /// External ports.
-    pub port_assignment: PortAssignment,
+    /// How far one external port serves.
+    pub mapping: Mapping,
+    /// Whose packets come in.
+    pub filtering: Filtering,
+    /// External ports; neither in blocks nor by parity. Sequential ones begin anew after 2,048.
+    pub ports: PortAssignment,
+    /// Packets from the LAN to the WAN address: off, or from the external source. They pass the filter as others do.
+    pub hairpinning: Hairpinning,
+    /// Neither pings nor errors pass.
+    pub drops_icmp: bool,
     /// The LAN's prefix; the router takes its first address. `None`: the next free `192.168.x.0/24`.
     pub lan: Option<Prefix>,
     /// The router's WAN address. `None`: the lowest free one.
     pub wan_address: Option<Ipv4Addr>,
-    /// How long idle mappings live.
+    /// How long idle mappings live. Except with the kernel's own NAT both must be the same.
     pub udp_timeouts: UdpTimeouts,
 }
 
@@ -73,7 +78,11 @@ impl Router {
     pub fn home() -> Router {
         Router {
             wan_input: WanInput::Drop,
-            port_assignment: PortAssignment::Preserving,
+            mapping: Mapping::EndpointIndependent,
+            filtering: Filtering::AddressAndPortDependent,
+            ports: PortAssignment::PreservingOverloading,
+            hairpinning: Hairpinning::Off,
+            drops_icmp: false,
             lan: None,
             wan_address: None,
             udp_timeouts: UdpTimeouts::default(),
@@ -87,7 +96,7 @@ impl Router {
 
     /// A company's firewall: a new random port for each destination, a "symmetric" NAT.
     pub fn corporate() -> Router {
-        Router { port_assignment: PortAssignment::Random, ..Router::home() }
+        Router { mapping: Mapping::AddressAndPortDependent, ports: PortAssignment::Random, ..Router::home() }
     }
 
     /// A carrier's NAT: its LAN is the shared address space of RFC 6598, its customers' routers hang on it.
@@ -95,124 +104,141 @@ impl Router {
         Router { lan: Some(Prefix::literal(100, 64, 0, 0, 16)), ..Router::home() }
     }
 
-    /// The same router in the words of the model, by the measurements that chose its rules.
+    /// One of the nine cells of the table mapping x filtering: random ports, no hairpinning, five minutes.
+    pub fn cell(mapping: Mapping, filtering: Filtering) -> Router {
+        let five_minutes = Lifetimes::RECOMMENDED.replied;
+        let ports = PortAssignment::Random;
+        Router { mapping, filtering, ports, udp_timeouts: UdpTimeouts::fixed(five_minutes), ..Router::home() }
+    }
+
+    /// The same router in the words of the model.
     pub fn behaviour(&self) -> Behaviour {
-        let kind = match self.port_assignment {
-            PortAssignment::Preserving => presets::home(),
-            PortAssignment::Random => presets::symmetric_random(),
-        };
         let stray_inbound = match self.wan_input {
             WanInput::Drop => StrayInbound::Ignored,
             WanInput::Accept => StrayInbound::OccupiesTuple,
         };
         let UdpTimeouts { unreplied, stream } = self.udp_timeouts;
-        kind.lifetimes(Lifetimes { unreplied, replied: stream, ..Lifetimes::LINUX })
-            .quirks(Quirks { stray_inbound, ..Quirks::default() })
+        Behaviour::nat(self.mapping, self.filtering)
+            .ports(self.ports)
+            .hairpinning(self.hairpinning)
+            .lifetimes(Lifetimes { unreplied, replied: stream, ..Lifetimes::LINUX })
+            .quirks(Quirks { stray_inbound, drops_icmp: self.drops_icmp, ..Quirks::default() })
     }
 
-    /// What such a router shows to a survey; [`survey`](super::survey()) measures it.
-    pub fn promised(&self) -> Observed {
-        Observed::from(&self.behaviour())
+    /// What [`survey`](super::survey()) must find out about such a router.
+    pub fn promised(&self) -> Survey {
+        Survey::from(&self.behaviour())
     }
-}
 
-/// A router at work. Clones are the same router.
-#[derive(Clone)]
-pub struct KernelRouter {
-    wan: Arc<Cable>,
-    lan: Arc<Segment>,
-    world: Arc<World>,
-}
-
-impl KernelRouter {
-    pub(super) fn new(world: &Arc<World>, upstream: &Arc<Segment>, name: &str, router: Router) -> Result<Self> {
-        let prefix = router.lan.unwrap_or_else(|| world.next_lan());
-        if prefix.overlaps(upstream.prefix()) {
-            return Err(Error::PrefixesOverlap { router: name.to_owned(), lan: prefix, wan: upstream.prefix() });
+    /// Which of the two ways leads there.
+    pub(super) fn kind(&self) -> Result<Kind, NotByKernel> {
+        let own = self.filtering == Filtering::AddressAndPortDependent && self.hairpinning == Hairpinning::Off;
+        match (self.mapping, self.ports) {
+            (Mapping::EndpointIndependent, PortAssignment::PreservingOverloading) if own => Ok(Kind::KernelsOwn),
+            (Mapping::AddressAndPortDependent, PortAssignment::Random) if own => Ok(Kind::KernelsOwnRandom),
+            (_, PortAssignment::PreservingOverloading) => Err(NotByKernel(
+                "overloading ports, except with endpoint-independent mapping, address-and-port-dependent filtering and no \
+                 hairpinning",
+            )),
+            _ => self.recorded().map(Kind::Recorded),
         }
-        let gateway = prefix.hosts().next().ok_or(Error::PrefixFull(prefix))?;
-        let address = upstream.claim(router.wan_address)?;
-        let namespace = world.namespace(name, Forwarding::On)?;
-        // The rules before the cable: not one packet passes without them.
-        nft::load(&namespace, &ruleset(&router, prefix, gateway, upstream.prefix()))?;
-        let seconds = |timeout: Duration| timeout.as_secs().max(1).to_string();
-        // These settings exist once a rule has asked for connection tracking.
-        namespace.set_sysctl("netfilter/nf_conntrack_udp_timeout", &seconds(router.udp_timeouts.unreplied))?;
-        namespace.set_sysctl("netfilter/nf_conntrack_udp_timeout_stream", &seconds(router.udp_timeouts.stream))?;
-        let wan = Arc::new(upstream.plug(&namespace, "wan", address)?);
-        let lan = Arc::new(Segment::new(namespace, "lan", prefix, gateway)?);
-        Ok(KernelRouter { wan, lan, world: world.clone() })
     }
 
-    /// The name it was made with; for messages only.
-    pub fn name(&self) -> &str {
-        self.lan.namespace().name()
-    }
-
-    /// A host on this router's LAN, with the lowest free address.
-    pub fn host(&self, name: &str) -> Result<Host> {
-        Host::new(&self.world, &self.lan, name, None)
-    }
-
-    /// A host on this router's LAN, with the caller's choice of address.
-    pub fn host_at(&self, name: &str, address: Ipv4Addr) -> Result<Host> {
-        Host::new(&self.world, &self.lan, name, Some(address))
-    }
-
-    /// A router on this router's LAN: a home behind a carrier's NAT, a box behind a box.
-    pub fn router(&self, name: &str, router: Router) -> Result<KernelRouter> {
-        KernelRouter::new(&self.world, &self.lan, name, router)
-    }
-
-    /// The address the outside sees.
-    pub fn wan_address(&self) -> Ipv4Addr {
-        self.wan.address()
-    }
-
-    /// The address its LAN hosts know it by.
-    pub fn lan_address(&self) -> Ipv4Addr {
-        self.lan.gateway()
-    }
-
-    /// The LAN's prefix.
-    pub fn lan_prefix(&self) -> Prefix {
-        self.lan.prefix()
-    }
-
-    /// Forgets every mapping, as after a power cut; the addresses stay.
-    pub fn forget_mappings(&self) -> Result<()> {
-        self.lan.namespace().flush_conntrack()
-    }
-
-    /// Gets another WAN address, as after the provider's nightly disconnection; every mapping of the old one is gone.
-    pub fn change_wan_address(&self) -> Result<Ipv4Addr> {
-        let address = self.wan.change_address(None)?;
-        self.forget_mappings()?;
-        Ok(address)
-    }
-
-    /// The line to the provider is cut: nobody on the LAN is told, packets vanish.
-    pub fn wan_down(&self) -> Result<()> {
-        self.wan.cut(true)
-    }
-
-    /// The line is back, with the same address and mappings.
-    pub fn wan_up(&self) -> Result<()> {
-        self.wan.cut(false)
-    }
-
-    /// Where tools find this router while it lives: `nsenter --net=PATH tcpdump -ni wan`.
-    pub fn namespace_path(&self) -> PathBuf {
-        self.lan.namespace().path()
-    }
-
-    pub(super) fn lan(&self) -> &Arc<Segment> {
-        &self.lan
+    fn recorded(&self) -> Result<Recorded, NotByKernel> {
+        let ports = match self.ports {
+            PortAssignment::Preserving => RecordedPorts::Preserving,
+            PortAssignment::Random => RecordedPorts::Random,
+            PortAssignment::Sequential { step: 0, .. } => return Err(NotByKernel("giving out ports in steps of 0")),
+            PortAssignment::Sequential { step, noise } => RecordedPorts::Sequential { step, noise },
+            PortAssignment::PreservingOverloading => return Err(NotByKernel("overloading ports")),
+            PortAssignment::Block { .. } => return Err(NotByKernel("giving out ports in blocks")),
+            PortAssignment::Parity => return Err(NotByKernel("giving out ports by parity")),
+        };
+        let hairpins = match self.hairpinning {
+            Hairpinning::Off => false,
+            Hairpinning::ExternalSource => true,
+            Hairpinning::InternalSource => return Err(NotByKernel("hairpinning with the internal source")),
+        };
+        let UdpTimeouts { unreplied, stream } = self.udp_timeouts;
+        if unreplied != stream {
+            return Err(NotByKernel("having two UDP timeouts, except with Linux masquerade"));
+        }
+        if self.wan_input == WanInput::Accept {
+            return Err(NotByKernel("accepting unsolicited input, except with Linux masquerade"));
+        }
+        Ok(Recorded { mapping: self.mapping, filtering: self.filtering, ports, hairpins, lifetime: stream })
     }
 }
 
-impl fmt::Debug for KernelRouter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KernelRouter({} {} | {})", self.name(), self.wan_address(), self.lan_prefix())
+/// The nearest router: whatever the lifetimes say, the kernel counts packets of both directions.
+impl TryFrom<&Behaviour> for Router {
+    type Error = NotByKernel;
+
+    fn try_from(behaviour: &Behaviour) -> Result<Router, NotByKernel> {
+        let Quirks { stray_inbound, pooling: _, external_addresses, blocks_udp, drops_icmp } = behaviour.quirks;
+        if behaviour.translation == Translation::None {
+            return Err(NotByKernel("leaving the addresses alone"));
+        }
+        if blocks_udp {
+            return Err(NotByKernel("letting no UDP pass"));
+        }
+        if external_addresses != 1 {
+            return Err(NotByKernel("several external addresses"));
+        }
+        if behaviour.limits != Limits::default() {
+            return Err(NotByKernel("limits to mappings or ports"));
+        }
+        let wan_input = match stray_inbound {
+            StrayInbound::Ignored => WanInput::Drop,
+            StrayInbound::OccupiesTuple => WanInput::Accept,
+        };
+        let router = Router {
+            wan_input,
+            mapping: behaviour.mapping,
+            filtering: behaviour.filtering,
+            ports: behaviour.ports,
+            hairpinning: behaviour.hairpinning,
+            drops_icmp,
+            udp_timeouts: UdpTimeouts { unreplied: behaviour.lifetimes.unreplied, stream: behaviour.lifetimes.replied },
+            ..Router::home()
+        };
+        router.kind().map(|_| router)
     }
+}
+
+/// What was asked for and no router made of kernel rules can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("kernel rules do not do this: {0}")]
+pub struct NotByKernel(pub(super) &'static str);
+
+/// How the kernel is brought to do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `masquerade`.
+    KernelsOwn,
+    /// `masquerade fully-random`.
+    KernelsOwnRandom,
+    /// By rules that record each mapping.
+    Recorded(Recorded),
+}
+
+/// What those rules are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Recorded {
+    pub(super) mapping: Mapping,
+    pub(super) filtering: Filtering,
+    pub(super) ports: RecordedPorts,
+    pub(super) hairpins: bool,
+    pub(super) lifetime: Duration,
+}
+
+/// Which port they give to a mapping that is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RecordedPorts {
+    /// The internal one, else a random one.
+    Preserving,
+    /// Any.
+    Random,
+    /// As [`PortAssignment::Sequential`]; the step is not 0.
+    Sequential { step: i16, noise: u16 },
 }

@@ -3,28 +3,47 @@
 use std::process::{Command, Output};
 
 #[test]
-fn the_table_has_a_line_for_each_kind_of_router() {
-    let output = netsim(&["routers"]).output().unwrap();
+fn each_kind_of_router_does_what_it_was_configured_to_do() {
+    let output = netsim(&["verify"]).output().unwrap();
     let table = stdout(&output);
     assert!(output.status.success(), "{output:?}");
-    for kind in ["home", "plain-linux", "corporate"] {
+    let cells = ["eim", "adm", "apdm"].map(|mapping| ["eif", "adf", "apdf"].map(|f| format!("{mapping}-{f} ")));
+    let presets = ["full_cone ", "home ", "home_open ", "hairpin ", "symmetric_sequential ", "corporate "];
+    for kind in cells.as_flattened().iter().map(String::as_str).chain(presets) {
         assert_eq!(table.lines().filter(|line| line.starts_with(kind)).count(), 1, "{table}");
     }
+    assert_eq!(table.matches("agrees").count(), table.matches("configured").count(), "{table}");
 }
 
 #[test]
 fn the_json_form_says_what_was_measured() {
-    let output = netsim(&["routers", "--json"]).output().unwrap();
-    let routers: Vec<serde_json::Value> =
+    let output = netsim(&["verify", "--json", "--kinds", "home_open,corporate,home,cgnat"]).output().unwrap();
+    let kinds: Vec<serde_json::Value> =
         stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let probes: Vec<_> = routers.iter().map(|router| router["early_probe"].as_str().unwrap()).collect();
-    assert_eq!(probes, ["harmless", "moves-mapping", "not-applicable"]);
-    assert!(routers.iter().all(|router| router["as_promised"] == true && router["hairpinning"] == false));
+    let probes = kinds.iter().map(|kind| (kind["kind"].as_str().unwrap(), kind["measured"]["early_probe"].as_str()));
+    let expected = [
+        ("home_open", Some("moves-mapping")),
+        ("corporate", Some("not-applicable")),
+        ("home", Some("harmless")),
+        ("cgnat", None),
+    ];
+    assert_eq!(probes.collect::<Vec<_>>(), expected);
+    assert_eq!(kinds[2]["configured"], kinds[2]["measured"]);
+    assert_eq!(kinds[2]["agrees"], true);
+    assert!(kinds[3]["not_by_kernel"].is_string());
+}
+
+#[test]
+fn a_kind_that_nobody_knows_is_answered_with_those_that_there_are() {
+    let output = netsim(&["verify", "--kinds", "eim-fid"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("`eim-fid`") && said.contains("eim-eif, ") && said.contains("home_open"), "{said}");
 }
 
 #[test]
 fn without_nft_the_error_says_what_to_install() {
-    let output = netsim(&["routers"]).env("NETSIM_NFT", "/nowhere/nft").output().unwrap();
+    let output = netsim(&["verify"]).env("NETSIM_NFT", "/nowhere/nft").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2));
     assert!(said.contains("/nowhere/nft") && said.contains("apt-get install nftables"), "{said}");
@@ -34,7 +53,7 @@ fn without_nft_the_error_says_what_to_install() {
 #[test]
 fn a_ruleset_that_is_refused_is_shown_with_nfts_own_words() {
     // A program that reads the rules and refuses them.
-    let output = netsim(&["routers"]).env("NETSIM_NFT", "/bin/false").output().unwrap();
+    let output = netsim(&["verify"]).env("NETSIM_NFT", "/bin/false").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("router"), "{said}");
 }

@@ -16,32 +16,42 @@ use crate::wire::Voice;
 const BINDING_REQUEST: &[u8; 20] = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction!";
 
 #[test]
-fn coturn_judges_each_router_as_it_promises() {
+fn coturn_judges_all_nine_cells_and_the_kernels_own_nat_as_we_do() {
     in_namespaces(|| {
-        // Side by side: coturn waits six seconds for what a filter keeps out.
+        let net = Network::new()?;
+        let server = net.public_host("server")?;
+        let (first, second) = (server.address(), server.add_address()?);
+        let Some(_coturn) = start_coturn(&server, first, second)? else {
+            eprintln!("not judged: coturn is not installed (apt-get install coturn)");
+            return Ok(());
+        };
+        wait_until_it_answers(&server, first);
+
+        let cells = Mapping::ALL.into_iter().flat_map(|mapping| Filtering::ALL.map(|f| Router::cell(mapping, f)));
+        let routers: Vec<_> = cells.chain([Router::home(), Router::plain_linux(), Router::corporate()]).collect();
+        // Side by side, and both questions at once: coturn waits six seconds for what a filter keeps out.
         thread::scope(|scope| {
-            let routers = [Router::home(), Router::plain_linux(), Router::corporate()];
-            let judges = routers.map(|router| scope.spawn(move || judge(router).map_err(|error| error.to_string())));
+            let judges: Vec<_> = routers
+                .into_iter()
+                .map(|router| {
+                    let net = &net;
+                    scope.spawn(move || judge(net, first, router).map_err(|error| format!("{router:?}: {error}")))
+                })
+                .collect();
             judges.into_iter().try_for_each(|judge| judge.join().map_err(|_| "a judgement failed")?)
         })?;
         Ok(())
     });
 }
 
-fn judge(router: Router) -> Result<(), Box<dyn Error>> {
-    let net = Network::new()?;
-    let server = net.public_host("server")?;
-    let (first, second) = (server.address(), server.add_address()?);
+fn judge(net: &Network, server: Ipv4Addr, router: Router) -> Result<(), Box<dyn Error>> {
     let alice = net.router("home", router)?.host("alice")?;
-    let Some(_coturn) = start_coturn(&server, first, second)? else {
-        eprintln!("not judged: coturn is not installed (apt-get install coturn)");
-        return Ok(());
-    };
-    wait_until_it_answers(&alice, first);
-
-    let promised = router.promised();
-    assert_eq!(verdict(&alice, "-m", first)?, mapping_in_its_words(promised.mapping), "{router:?}");
-    assert_eq!(verdict(&alice, "-f", first)?, filtering_in_its_words(promised.filtering), "{router:?}");
+    let mapping = ask(&alice, "-m", server)?;
+    let filtering = ask(&alice, "-f", server)?;
+    let promised = router.promised().observed;
+    assert_eq!(verdict(mapping)?, mapping_in_its_words(promised.mapping), "{router:?}");
+    assert_eq!(verdict(filtering)?, filtering_in_its_words(promised.filtering), "{router:?}");
+    println!("coturn agrees: {} mapping, {} filtering", promised.mapping, promised.filtering);
     Ok(())
 }
 
@@ -71,12 +81,17 @@ fn wait_until_it_answers(host: &Host, server: Ipv4Addr) {
     }
 }
 
-/// The last line of coturn's NAT discovery.
-fn verdict(host: &Host, question: &str, server: Ipv4Addr) -> Result<String, Box<dyn Error>> {
+/// Starts coturn's NAT discovery.
+fn ask(host: &Host, question: &str, server: Ipv4Addr) -> Result<Process, Box<dyn Error>> {
     let mut command = Command::new("turnutils_natdiscovery");
     command.args([question, &server.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
+    Ok(host.spawn(command)?)
+}
+
+/// The last line of what it says.
+fn verdict(mut discovery: Process) -> Result<String, Box<dyn Error>> {
     let mut said = String::new();
-    host.spawn(command)?.take_stdout().ok_or("no pipe")?.read_to_string(&mut said)?;
+    discovery.take_stdout().ok_or("no pipe")?.read_to_string(&mut said)?;
     Ok(said.lines().rfind(|line| line.contains("NAT with")).unwrap_or(&said).trim().to_owned())
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real networks have real clocks and sockets")]
 #![cfg(target_os = "linux")]
 
+mod cells;
 mod command;
 mod coturn;
 mod lifetime;

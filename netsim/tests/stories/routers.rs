@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netsim::netns::{Error, Network, PortAssignment, Router, UdpTimeouts, WanInput, in_namespaces, survey};
+use netsim::netns::{Error, Network, Router, UdpTimeouts, WanInput, in_namespaces, survey};
 
 use crate::wire::Voice;
 
@@ -134,7 +134,7 @@ fn an_impatient_router_forgets_an_idle_mapping() {
         let second = Duration::from_secs(1);
         let net = Network::new()?;
         let server = Voice::new(&net.public_host("server")?, 3478);
-        let impatient = Router { udp_timeouts: UdpTimeouts { unreplied: second, stream: second }, ..Router::home() };
+        let impatient = Router { udp_timeouts: UdpTimeouts::fixed(second), ..Router::home() };
         let forgetful = Voice::new(&net.router("forgetful", impatient)?.host("alice")?, 4000);
         let faithful = Voice::new(&net.router("faithful", Router::home())?.host("bob")?, 4000);
         let (alice, bob) = (forgetful.seen_by(&server), faithful.seen_by(&server));
@@ -183,11 +183,11 @@ fn after_a_nightly_disconnection_the_outside_sees_another_address() {
 }
 
 #[test]
-fn every_kind_of_router_keeps_its_promise() {
+fn the_kernels_own_nat_keeps_its_promise_with_input_dropped_and_accepted() {
     in_namespaces(|| {
         for wan_input in [WanInput::Drop, WanInput::Accept] {
-            for port_assignment in [PortAssignment::Preserving, PortAssignment::Random] {
-                let router = Router { wan_input, port_assignment, ..Router::home() };
+            for router in [Router::home(), Router::corporate()] {
+                let router = Router { wan_input, ..router };
                 assert_eq!(survey(router)?, router.promised(), "{router:?}");
             }
         }
