@@ -68,3 +68,8 @@ pub mod oracle;
 pub mod virtual_net;
 #[cfg(target_os = "linux")]
 pub mod wire;
+
+/// The README's program compiles.
+#[cfg(all(doctest, target_os = "linux"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
