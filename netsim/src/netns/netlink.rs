@@ -90,6 +90,13 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(link(index, Some(up))), 0)
     }
 
+    /// How many packets may wait in a link for whoever takes them out.
+    pub(crate) fn set_queue_length(&self, index: u32, packets: u32) -> io::Result<()> {
+        let mut link = link(index, None);
+        link.attributes.push(LinkAttribute::TxQueueLen(packets));
+        self.ask(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
     /// Plugs a link into a bridge, or with 0 out of it.
     pub(super) fn set_bridge(&self, index: u32, bridge: u32) -> io::Result<()> {
         let mut port = link(index, None);

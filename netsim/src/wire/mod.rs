@@ -41,6 +41,9 @@ mod offload;
 mod site;
 mod tun;
 
+#[cfg(test)]
+mod tests;
+
 pub use frame::Frame;
 pub use host::Host;
 pub use internet::Internet;

@@ -3,5 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real networks have real clocks and sockets")]
 
+mod coturn;
+mod errors;
+mod lifetime;
+mod lines;
 mod nats;
 mod voice;

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use netsim::model::behaviour::{Filtering, Hairpinning, Mapping};
+use netsim::model::behaviour::{Filtering, Hairpinning, Lifetimes, Mapping, PortAssignment};
 use netsim::model::{Behaviour, Line, presets};
 use netsim::netns::in_namespaces;
 use netsim::wire::{Host, Internet};
@@ -108,7 +109,7 @@ fn a_megabyte_passes_over_tcp_in_both_directions() {
         let net = Internet::new(1)?;
         let server = net.public_host("server")?;
         let alice = net.router("home", presets::symmetric_random()).host("alice")?;
-        echo_over_tcp(&server, &alice)
+        echo_over_tcp(&server, server.address(), &alice)
     });
 }
 
@@ -120,13 +121,87 @@ fn tcp_passes_a_line_that_loses_and_reorders() {
         let home = net.router("home", presets::home());
         let alice = home.host("alice")?;
         home.set_line(Line { loss: 0.01, reordering: 0.01, duplication: 0.01, ..Line::default() });
-        echo_over_tcp(&server, &alice)
+        echo_over_tcp(&server, server.address(), &alice)
+    });
+}
+
+#[test]
+fn behind_a_firewall_of_ipv6_nobody_is_translated_and_nobody_comes_in_unasked() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = net.public_host("server")?;
+        let address = server.addresses().ipv6.ok_or("no IPv6")?;
+        let [asked, unasked] = [3478, 3479].map(|port| Voice::at(&server, address, port));
+        for preset in ["ipv6_firewall", "dual_stack"] {
+            let access = presets::named(preset).ok_or("no such preset")?.access;
+            let host = net.site(preset, &access, Line::default()).host("alice")?;
+            let alice = Voice::at(&host, host.addresses().ipv6.ok_or("no IPv6")?, 4000);
+            assert_eq!(alice.seen_by(&asked), alice.address());
+            unasked.say("may I?", alice.address());
+            asked.say("last", alice.address());
+            assert_eq!(alice.count_until_last(), 0);
+            echo_over_tcp(&server, address, &host)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_home_behind_a_carrier_is_translated_twice() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = Voice::new(&net.public_host("server")?, 3478);
+        let access = presets::named("home_behind_cgnat").ok_or("no such preset")?.access;
+        let home = net.site("home", &access, Line::default());
+        let alice = Voice::new(&home.host("alice")?, 4000);
+        let seen = alice.seen_by(&server);
+        assert_eq!(Some(seen.ip()), home.public_address());
+        assert!(!home.wan_addresses().contains(&seen.ip()));
+        Ok(())
+    });
+}
+
+#[test]
+fn after_a_reboot_the_old_mapping_leads_nowhere() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = Voice::new(&net.public_host("server")?, 3478);
+        let home = net.router("home", presets::full_cone().ports(PortAssignment::Random));
+        let alice = Voice::new(&home.host("alice")?, 4000);
+        let before = alice.seen_by(&server);
+        home.reboot();
+        server.say("to the old mapping", before);
+        assert_ne!(alice.seen_by(&server), before);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mapping_lives_as_long_as_it_should_and_not_much_longer() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = Voice::new(&net.public_host("server")?, 3478);
+        let lifetime = Duration::from_millis(300);
+        let home = net.router("home", presets::full_cone().lifetimes(Lifetimes::fixed(lifetime)));
+        let alice = Voice::new(&home.host("alice")?, 4000);
+
+        let asked = Instant::now();
+        let mapped = alice.seen_by(&server);
+        loop {
+            assert!(asked.elapsed() < Duration::from_secs(10), "it lives on");
+            server.say("still there?", mapped);
+            if alice.listen(Duration::from_millis(100)).is_none() {
+                break;
+            }
+        }
+        assert!(asked.elapsed() > lifetime, "it ended early");
+        Ok(())
     });
 }
 
 /// Alice sends a megabyte, the server sends it back.
-fn echo_over_tcp(server: &Host, alice: &Host) -> Result<(), Box<dyn Error>> {
-    let listener = server.enter(|| TcpListener::bind((server.address(), 443)))??;
+fn echo_over_tcp(server: &Host, address: IpAddr, alice: &Host) -> Result<(), Box<dyn Error>> {
+    let listener = server.enter(|| TcpListener::bind((address, 443)))??;
     let to = listener.local_addr()?;
     let echo = thread::spawn(move || -> std::io::Result<()> {
         let (mut stream, _) = listener.accept()?;

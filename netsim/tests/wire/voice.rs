@@ -1,5 +1,6 @@
 //! What the stories say over UDP, and how they listen.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use netsim::wire::Host;
 const SURELY: Duration = Duration::from_secs(5);
 
 /// A socket in a host.
-pub(crate) struct Voice(UdpSocket);
+pub(crate) struct Voice(pub(crate) UdpSocket);
 
 impl Voice {
     pub(crate) fn new(host: &Host, port: u16) -> Voice {
@@ -17,9 +18,7 @@ impl Voice {
     }
 
     pub(crate) fn at(host: &Host, address: IpAddr, port: u16) -> Voice {
-        let voice = Voice(host.udp_at(address, port).expect("a socket in the host"));
-        voice.0.set_read_timeout(Some(SURELY)).expect("not zero");
-        voice
+        Voice(host.udp_at(address, port).expect("a socket in the host"))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -32,9 +31,23 @@ impl Voice {
 
     /// The next datagram, and who sent it.
     pub(crate) fn hear(&self) -> (String, SocketAddr) {
+        self.listen(SURELY).expect("nothing arrived")
+    }
+
+    /// The next datagram, if one comes within this time.
+    pub(crate) fn listen(&self, patience: Duration) -> Option<(String, SocketAddr)> {
         let mut buffer = [0; 1500];
-        let (length, from) = self.0.recv_from(&mut buffer).expect("nothing arrived");
-        (String::from_utf8_lossy(&buffer[..length]).into_owned(), from)
+        self.0.set_read_timeout(Some(patience)).expect("not zero");
+        match self.0.recv_from(&mut buffer) {
+            Ok((length, from)) => Some((String::from_utf8_lossy(&buffer[..length]).into_owned(), from)),
+            Err(late) if late.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("cannot receive: {error}"),
+        }
+    }
+
+    /// How many datagrams come before the one that says "last".
+    pub(crate) fn count_until_last(&self) -> usize {
+        std::iter::from_fn(|| Some(self.hear().0).filter(|text| text != "last")).count()
     }
 
     /// The address that `other` sees this socket at; `other`'s answer then comes back through every router between.
