@@ -264,7 +264,12 @@ impl Driver {
     fn control(&mut self, event: ControlEvent) {
         let now = Instant::now();
         match event {
-            ControlEvent::Connected { server } => self.server = Some(canonical(server)),
+            ControlEvent::Connected { server } => {
+                self.server = Some(canonical(server));
+                self.node.connected = true;
+                // One round trip earlier than the answer to the registration, behind which the server reads them.
+                self.peers.values_mut().for_each(|peer| peer.pursue(now, &mut self.node));
+            }
             ControlEvent::Message(message) => self.message(message, now),
             ControlEvent::Lost { reason } => {
                 self.outage();
@@ -286,7 +291,7 @@ impl Driver {
     }
 
     fn outage(&mut self) {
-        self.node.observed = None;
+        (self.node.connected, self.node.observed) = (false, None);
         let now = Instant::now();
         self.peers.values_mut().for_each(|peer| peer.forget_request(now));
     }
@@ -300,7 +305,6 @@ impl Driver {
                 let local = interfaces::host_candidates(&self.node.socket);
                 self.discover(observed, registered.stun, local.clone());
                 self.node.emit(NodeEvent::Registered { observed, local });
-                self.peers.values_mut().for_each(|peer| peer.pursue(now, &mut self.node));
             }
             FromServer::Introduction(introduction) => self.introduction(introduction, now),
             FromServer::Trickle(trickle) => {

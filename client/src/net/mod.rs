@@ -68,6 +68,7 @@ impl Node {
             requests,
             sessions: session_events,
             outbox: VecDeque::new(),
+            connected: false,
             observed: None,
             next_request: 0,
             next_session: 0,

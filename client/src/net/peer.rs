@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind, unpack};
+use common::candidate::{Candidate, CandidateKind, canonical, unpack};
 use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Role, ToServer, Trickle};
 use common::pairing::Pairing;
@@ -32,6 +32,8 @@ const MAX_SESSIONS: usize = 4;
 /// Pauses between attempts to reach a wanted peer, in milliseconds; the last one repeats. Somebody who is offline is
 /// asked for a few times a minute: the server allows it, and who comes online is met within five seconds.
 const PAUSES: [u64; 6] = [500, 1000, 2000, 3000, 5000, 5000];
+/// The round trip assumed for the first retransmission of a handshake that begins before a probe was answered.
+const UNMEASURED: Duration = Duration::from_millis(100);
 /// After a wrong key: nothing that a quick repetition would mend.
 const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,8 @@ struct Live {
 /// A session, in its handshake as long as it has no connection.
 struct Line {
     introduction: IntroductionId,
+    /// Where it was dialled, or came from.
+    remote: SocketAddr,
     outgoing: mpsc::Sender<Outgoing>,
     connection: Option<Connection>,
     /// Why we have closed it ourselves.
@@ -118,7 +122,7 @@ impl Peer {
         }
         // Without a rendezvous there is nothing to wait for but its return, which asks again.
         self.next_try = None;
-        if node.observed.is_none() {
+        if !node.connected {
             return;
         }
         let request = node.number_request();
@@ -268,27 +272,47 @@ impl Peer {
     }
 
     fn punching_event(&mut self, event: path::Event, now: Instant, node: &mut Resources) {
+        if let path::Event::Heard { remote } = event {
+            // Nothing is measured yet; the handshake measures.
+            if let Some(introduction) =
+                self.punching.as_ref().map(|live| live.introduction).filter(|_| self.dials(node))
+            {
+                self.dial(introduction, remote, UNMEASURED, node);
+            }
+            return;
+        }
         let Some(live) = self.punching.take() else { return };
         match event {
             path::Event::Punched { remote, rtt, after } => {
+                let introduction = live.introduction;
                 self.standing = Some(live);
                 node.emit(NodeEvent::Punched { peer: self.id, remote: remote.address, kind: remote.kind, rtt, after });
-                if self.dials(node) {
-                    self.dial(remote.address, rtt, node);
+                let mut lines = self.lines.values().filter(|line| line.introduction == introduction);
+                if self.dials(node) && !lines.any(|line| line.remote == remote.address) {
+                    self.dial(introduction, remote.address, rtt, node);
                 }
-                self.awaiting_session = Some(now + SESSION_TIMEOUT);
+                if self
+                    .current
+                    .is_none_or(|id| self.lines.get(&id).is_none_or(|line| line.introduction != introduction))
+                {
+                    self.awaiting_session = Some(now + SESSION_TIMEOUT);
+                }
             }
             path::Event::Failed => {
                 node.emit(NodeEvent::NoPath { peer: self.id, tried: live.agent.candidates().collect() });
                 self.failed(now);
             }
-            path::Event::Moved { .. } | path::Event::Lost => {}
+            path::Event::Heard { .. } | path::Event::Moved { .. } | path::Event::Lost => {}
         }
     }
 
     fn standing_event(&mut self, event: path::Event, node: &mut Resources) {
         match event {
-            path::Event::Moved { remote, rtt } if self.dials(node) => self.dial(remote.address, rtt, node),
+            path::Event::Moved { remote, rtt } if self.dials(node) => {
+                if let Some(introduction) = self.standing.as_ref().map(|live| live.introduction) {
+                    self.dial(introduction, remote.address, rtt, node);
+                }
+            }
             path::Event::Lost => {
                 if let Some(live) = self.standing.take() {
                     self.keepalive = live.agent.keepalive();
@@ -303,10 +327,9 @@ impl Peer {
         node.own_id < self.id
     }
 
-    fn dial(&mut self, remote: SocketAddr, rtt: Duration, node: &mut Resources) {
-        let Some(introduction) = self.standing.as_ref().map(|live| live.introduction) else { return };
+    fn dial(&mut self, introduction: IntroductionId, remote: SocketAddr, rtt: Duration, node: &mut Resources) {
         if let Some((id, outgoing)) = node.dial(self.id, remote, rtt) {
-            self.lines.insert(id, Line { introduction, outgoing, connection: None, closed: None });
+            self.lines.insert(id, Line { introduction, remote, outgoing, connection: None, closed: None });
         }
     }
 
@@ -325,8 +348,9 @@ impl Peer {
         if handshakes >= MAX_SESSIONS {
             return incoming.ignore();
         }
+        let remote = canonical(incoming.remote_address());
         if let Some((id, outgoing)) = node.accept(self.id, incoming) {
-            self.lines.insert(id, Line { introduction, outgoing, connection: None, closed: None });
+            self.lines.insert(id, Line { introduction, remote, outgoing, connection: None, closed: None });
         }
     }
 

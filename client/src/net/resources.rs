@@ -28,6 +28,8 @@ pub(super) struct Resources {
     pub(super) sessions: mpsc::Sender<SessionEvent>,
     /// Events that the application has not taken yet.
     pub(super) outbox: VecDeque<NodeEvent>,
+    /// Is there a connection to the rendezvous? Requests may follow the registration at once, without its answer.
+    pub(super) connected: bool,
     /// Where the rendezvous sees us, while it does.
     pub(super) observed: Option<SocketAddr>,
     pub(super) next_request: u32,
@@ -46,7 +48,7 @@ impl Resources {
 
     /// Hands a message to the rendezvous; `false` if there is no way to it now.
     pub(super) fn ask(&self, message: ToServer) -> bool {
-        self.observed.is_some() && self.requests.try_send(message).is_ok()
+        self.connected && self.requests.try_send(message).is_ok()
     }
 
     /// The number of the next request.

@@ -11,8 +11,9 @@
 //! when the peer's NAT has used another port than the one we were told, this is how we learn it, without a word from
 //! the server. That is the peer-reflexive strategy, and it costs nothing.
 //!
-//! The first answer makes the path [`Event::Punched`]. The driver dials QUIC over it, on the side that is to dial. From
-//! now on the agent keeps the mapping alive: it asks again after 15 s of rest, and as long as the answers come at once
+//! An authentic probe tells more than where the peer is: that it arrived shows that our filter is open for it, and it was
+//! sent through the mapping at which our packets will arrive. So the driver may dial at once ([`Event::Heard`]), one way
+//! before the answer to our own probe makes the path certain ([`Event::Punched`]). From now on the agent keeps the mapping alive: it asks again after 15 s of rest, and as long as the answers come at once
 //! it lengthens the rest ([`keepalive`]). An answer that stays out starts the dense probing once more, toward all the
 //! candidates that are known; either the path recovers, or it has moved ([`Event::Moved`]), or it is [`Event::Lost`]. A
 //! rest that was too long can cost the path: both NATs may have given it a new port meanwhile, and only another
@@ -106,6 +107,12 @@ pub struct Transmit {
 /// What the driver should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
+    /// The first authentic probe of the peer arrived, from here, and not through our own router's hairpin: most likely the
+    /// path, and certain as soon as [`Event::Punched`] follows. Comes at most once, and before that one.
+    Heard {
+        /// Where the peer is.
+        remote: SocketAddr,
+    },
     /// A path: a probe went there and its answer came back.
     Punched {
         /// Where the peer is.
@@ -190,6 +197,7 @@ pub struct Agent {
     checks: Checklist,
     keepalive: Keepalive,
     answers: Throttle,
+    heard: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -208,6 +216,7 @@ impl Agent {
             checks: Checklist::new(own_key, config.own_reflexive),
             keepalive: config.keepalive,
             answers: Throttle::new(now),
+            heard: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -341,6 +350,10 @@ impl Agent {
         let payload = stun::encode_probe_response(transaction, source, &self.peer);
         self.transmits.push_back(Transmit { destination: source, payload });
         self.checks.heard_from(source, self.probing(), now);
+        if matches!(self.state, State::Punching { .. }) && !self.heard && self.own_reflexive != Some(source.ip()) {
+            self.heard = true;
+            self.events.push_back(Event::Heard { remote: source });
+        }
         // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
         if let State::Open { path, .. } = self.state
             && path.remote.address != source

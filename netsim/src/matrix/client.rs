@@ -156,7 +156,7 @@ impl Client {
             match event {
                 Event::Punched { remote, .. } => self.outcome = Outcome::Direct { at: now, remote },
                 Event::Failed | Event::Lost => self.outcome = Outcome::NoPath,
-                Event::Moved { .. } => {}
+                Event::Heard { .. } | Event::Moved { .. } => {}
             }
         }
         self.agent = Some(agent);
