@@ -49,3 +49,4 @@ pub use router::{NotByKernel, Router, UdpTimeouts, WanInput};
 pub use survey::{SeenPorts, Survey, Vantage, survey, survey_between};
 
 pub(crate) use namespace::Namespace;
+pub(crate) use netlink::Netlink;

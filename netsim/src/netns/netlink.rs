@@ -105,7 +105,7 @@ impl Netlink {
     }
 
     /// Whether packets can pass: up, and the other end of the cable as well (`IFF_RUNNING`).
-    pub(super) fn is_running(&self, index: u32) -> io::Result<bool> {
+    pub(crate) fn is_running(&self, index: u32) -> io::Result<bool> {
         let answer = self.transact_route(&RouteNetlinkMessage::GetLink(link(index, None)), 0)?;
         // struct ifinfomsg: family, padding, type (4 bytes), index (4 bytes), flags (4 bytes).
         let flags = answer.get(8..12).and_then(|flags| flags.try_into().ok()).map(u32::from_ne_bytes);
@@ -140,6 +140,17 @@ impl Netlink {
 
     pub(crate) fn remove_lone_address(&self, index: u32, address: IpAddr) -> io::Result<()> {
         self.ask(RouteNetlinkMessage::DelAddress(lone_address(index, address)), 0)
+    }
+
+    /// Whether packets to this address stay here, as those to an own address do once the kernel is done with adding it.
+    pub(crate) fn is_local(&self, address: IpAddr) -> io::Result<bool> {
+        let mut route = RouteMessage::default();
+        route.header.address_family = family(address);
+        route.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+        route.attributes.push(RouteAttribute::Destination(address.into()));
+        let answer = self.transact_route(&RouteNetlinkMessage::GetRoute(route), 0)?;
+        // struct rtmsg: family, two prefix lengths, TOS, table, protocol, scope, type.
+        Ok(answer.get(7) == Some(&libc::RTN_LOCAL))
     }
 
     /// Everything of the address's version of IP goes into this link.

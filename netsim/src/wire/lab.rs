@@ -1,13 +1,15 @@
 //! What every handle of one network shares: the engine, and all namespaces; and how it all ends.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::engine::{self, Core, Shared};
 use super::tun::Tun;
 use crate::model::{Families, HostId, Line, NetworkId, Place, Topology};
-use crate::netns::{Error, Namespace, Result};
+use crate::netns::{Error, Namespace, Netlink, Result};
 
 /// Devices that are closed at the same time. Closing one takes the kernel a grace period of some 30 ms, in which it does
 /// nothing: so many of them take one.
@@ -69,10 +71,10 @@ impl Lab {
             let id = core.topology.add_host(network, families, line);
             (id, core.topology.addresses(id))
         });
+        bring_up(&namespace)?;
         for address in addresses.iter() {
             give_address(&namespace, address)?;
         }
-        bring_up(&namespace)?;
         self.shared.plug(id, tun).map_err(Error::kernel(name, "watch a TUN device"))?;
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.clone());
         Ok((id, namespace))
@@ -103,9 +105,24 @@ impl Drop for Lab {
     }
 }
 
-/// Adds an address to a host's interface.
+/// The kernel is done with an address within a millisecond; a machine that needs seconds is stuck, not slow.
+const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks at an address that is not there yet.
+const ADDRESS_POLL: Duration = Duration::from_micros(100);
+
+/// Adds an address to a host's interface and, if that is up, waits until it is there: the kernel answers before it has done
+/// all of its work for an IPv6 address, and the first packet to it would be lost.
 pub(super) fn give_address(namespace: &Namespace, address: IpAddr) -> Result<()> {
-    namespace.link("add an address", |links| links.add_lone_address(Tun::INDEX, address))
+    namespace.link("add an address", |links| links.add_lone_address(Tun::INDEX, address))?;
+    let started = Instant::now();
+    let is_late = |links: &Netlink| Ok(!links.is_local(address)? && links.is_running(Tun::INDEX)?);
+    while namespace.link("look at an address", is_late)? {
+        if started.elapsed() > ADDRESS_DEADLINE {
+            return Err(Error::kernel(namespace.name(), "add an address in time")(ErrorKind::TimedOut.into()));
+        }
+        thread::sleep(ADDRESS_POLL);
+    }
+    Ok(())
 }
 
 /// Removes one.
