@@ -5,11 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use netsim::model::Access;
-use netsim::model::addresses::Families;
 use netsim::model::behaviour::{Filtering, Mapping};
-use netsim::model::presets;
-use netsim::netns::{NotByKernel, Router, Survey, survey};
+use netsim::model::{Access, Behaviour, presets};
+use netsim::netns::{NotByKernel, Router, Survey, survey, survey_between};
+use netsim::wire::Internet;
 use serde::Serialize;
 
 /// Measure what each kind of router does to UDP
@@ -33,42 +32,97 @@ use serde::Serialize;
 ///
 /// The kinds are the nine cells of the table mapping x filtering, by their
 /// initials (eim-eif is endpoint-independent in both, apdm-adf depends on
-/// address and port in one and on the address in the other), and the presets
-/// that the rules of a kernel can make.
+/// address and port in one and on the address in the other), and the presets.
+/// Those that cannot be measured are listed with the reason: the rules of a
+/// kernel make some only, a survey asks one router over IPv4.
 ///
 /// The exit status is 1 if a router does not do what it was configured to do,
 /// and 2 if the routers could not be built.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
+    /// What the routers are
+    #[arg(long, value_enum, default_value = "kernel")]
+    driver: Driver,
+
     /// Only these kinds, in this order; all if not given
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     kinds: Vec<String>,
+
     /// One JSON object per kind and line, in place of the table
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Driver {
+    /// Routers made of the kernel's own rules
+    Kernel,
+    /// The model, which carries the packets of real sockets
+    Wire,
+}
+
+/// Of the model's luck: the same in every run.
+const SEED: u64 = 1;
+
 /// Something to verify.
 #[derive(Clone)]
 struct Kind {
     name: String,
-    router: Result<Router, Refusal>,
+    subject: Result<Subject, Refusal>,
 }
 
-/// Why the kernel cannot be this.
+#[derive(Clone)]
+enum Subject {
+    Kernel(Router),
+    /// One NAT of the model.
+    Wire(Behaviour),
+}
+
+/// Why this cannot be measured.
 #[derive(Clone)]
 enum Refusal {
     Kernel(NotByKernel),
     NotOneIpv4Nat,
+    NoUdp,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Kernel(missing) => missing.fmt(f),
-            Refusal::NotOneIpv4Nat => f.write_str("kernel rules do not do this: anything but one router for IPv4"),
+            Refusal::NotOneIpv4Nat => f.write_str("not measured: it is not one router for IPv4"),
+            Refusal::NoUdp => f.write_str("not measured: no UDP gets out"),
         }
+    }
+}
+
+impl Subject {
+    fn new(behaviour: &Behaviour, driver: Driver) -> Result<Subject, Refusal> {
+        match driver {
+            _ if behaviour.quirks.blocks_udp => Err(Refusal::NoUdp),
+            Driver::Kernel => Router::try_from(behaviour).map(Subject::Kernel).map_err(Refusal::Kernel),
+            Driver::Wire => Ok(Subject::Wire(behaviour.clone())),
+        }
+    }
+
+    fn configured(&self) -> Survey {
+        match self {
+            Subject::Kernel(router) => router.promised(),
+            Subject::Wire(behaviour) => Survey::from(behaviour),
+        }
+    }
+
+    fn measured(&self) -> anyhow::Result<Survey> {
+        Ok(match self {
+            Subject::Kernel(router) => survey(*router)?,
+            Subject::Wire(behaviour) => {
+                let net = Internet::new(SEED)?;
+                let outside = [net.public_host("one")?, net.public_host("two")?];
+                let router = net.router("router", behaviour.clone());
+                survey_between(&[router.host("alice")?, router.host("bob")?], &outside)?
+            }
+        })
     }
 }
 
@@ -76,12 +130,12 @@ impl fmt::Display for Refusal {
 #[serde(untagged)]
 enum Report<'a> {
     Measured { kind: &'a str, configured: Survey, measured: Survey, agrees: bool },
-    NotByKernel { kind: &'a str, not_by_kernel: String },
+    NotMeasured { kind: &'a str, because: String },
 }
 
 /// Measures every kind that was asked for and prints.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let kinds = chosen(&arguments.kinds)?;
+    let kinds = chosen(&arguments.kinds, arguments.driver)?;
     let mut out = io::stdout().lock();
     if !arguments.json {
         writeln!(out, "{}", row("KIND", ["", "MAPPING", "FILTERING", "PORTS", "HAIRPINNING", "EARLY PROBE"]))?;
@@ -103,8 +157,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if all_agree { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn chosen(names: &[String]) -> anyhow::Result<Vec<Kind>> {
-    let kinds = kinds();
+fn chosen(names: &[String], driver: Driver) -> anyhow::Result<Vec<Kind>> {
+    let kinds = kinds(driver);
     if names.is_empty() {
         return Ok(kinds);
     }
@@ -118,41 +172,36 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<Kind>> {
     names.iter().map(named).collect()
 }
 
-fn kinds() -> Vec<Kind> {
+fn kinds(driver: Driver) -> Vec<Kind> {
     let mut kinds = vec![];
     for (mapping, m) in Mapping::ALL.into_iter().zip(["eim", "adm", "apdm"]) {
         for (filtering, f) in Filtering::ALL.into_iter().zip(["eif", "adf", "apdf"]) {
-            kinds.push(Kind { name: format!("{m}-{f}"), router: Ok(Router::cell(mapping, filtering)) });
+            let subject = Subject::new(&Router::cell(mapping, filtering).behaviour(), driver);
+            kinds.push(Kind { name: format!("{m}-{f}"), subject });
         }
     }
+    let subject = |access: &Access| match &access.routers[..] {
+        [router] => Subject::new(router.ipv4.as_ref().ok_or(Refusal::NotOneIpv4Nat)?, driver),
+        _ => Err(Refusal::NotOneIpv4Nat),
+    };
     let presets = presets::all().into_iter();
-    kinds.extend(presets.map(|preset| Kind { name: preset.name.to_owned(), router: by_kernel(&preset.access) }));
+    kinds.extend(presets.map(|preset| Kind { name: preset.name.to_owned(), subject: subject(&preset.access) }));
     kinds
 }
 
-fn by_kernel(access: &Access) -> Result<Router, Refusal> {
-    match (access.families, &access.routers[..]) {
-        (Families::Ipv4, [router]) => {
-            let behaviour = router.ipv4.as_ref().ok_or(Refusal::NotOneIpv4Nat)?;
-            Router::try_from(behaviour).map_err(Refusal::Kernel)
-        }
-        _ => Err(Refusal::NotOneIpv4Nat),
-    }
-}
-
 fn report(kind: &Kind) -> anyhow::Result<Report<'_>> {
-    Ok(match &kind.router {
-        Ok(router) => {
-            let (configured, measured) = (router.promised(), survey(*router)?);
+    Ok(match &kind.subject {
+        Ok(subject) => {
+            let (configured, measured) = (subject.configured(), subject.measured()?);
             Report::Measured { kind: &kind.name, configured, measured, agrees: configured == measured }
         }
-        Err(refusal) => Report::NotByKernel { kind: &kind.name, not_by_kernel: refusal.to_string() },
+        Err(refusal) => Report::NotMeasured { kind: &kind.name, because: refusal.to_string() },
     })
 }
 
 fn lines(report: &Report<'_>) -> String {
     match report {
-        Report::NotByKernel { kind, not_by_kernel } => format!("{kind:<20} {not_by_kernel}"),
+        Report::NotMeasured { kind, because } => format!("{kind:<20} {because}"),
         Report::Measured { kind, configured, measured, agrees } => {
             let verdict = if *agrees { "agrees" } else { "DIFFERS" };
             format!(

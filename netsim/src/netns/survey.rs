@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +20,7 @@ use super::network::Network;
 use super::router::Router;
 use crate::model::behaviour::{Filtering, Mapping, PortAssignment};
 use crate::model::{Behaviour, EarlyProbe, Observed};
+use crate::wire;
 
 /// A packet that must arrive has this long; it takes microseconds unless the machine is busy.
 const SURELY: Duration = Duration::from_secs(5);
@@ -108,6 +109,24 @@ impl Vantage for Host {
     }
 }
 
+/// Its first address must be of version 4, as it is unless the host speaks version 6 alone.
+impl Vantage for wire::Host {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        match self.address() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        }
+    }
+
+    fn udp_at(&self, address: Ipv4Addr, port: u16) -> Result<UdpSocket> {
+        self.udp_at(address, port)
+    }
+}
+
 /// Builds a network around such a router and finds out what it does.
 pub fn survey(router: Router) -> Result<Survey> {
     let net = Network::new()?;
@@ -160,6 +179,7 @@ impl<V: Vantage> Lab<'_, V> {
         let alice = Near::new(self.alice, 4001)?;
         let mapped = alice.mapped_by(&self.one.main)?;
         self.two.main.say("other address", mapped)?;
+        self.two.is_carried_to(&self.one)?;
         self.one.alternate.say("other port", mapped)?;
         let heard = alice.hears_until_answered(&self.one.main, mapped)?;
         Ok(match heard.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -176,7 +196,10 @@ impl<V: Vantage> Lab<'_, V> {
         let bobs = bob.mapped_by(&self.one.main)?;
         // Filters may stand between them as between strangers: she opens hers.
         alice.0.say("from inside, too", bobs)?;
+        // When the server has heard this one, that one has been carried, whoever carries whose packets first.
+        alice.mapped_by(&self.one.main)?;
         bob.0.say("from inside", mapped)?;
+        bob.mapped_by(&self.one.main)?;
         Ok(!alice.hears_until_answered(&self.one.main, mapped)?.is_empty())
     }
 
@@ -188,6 +211,7 @@ impl<V: Vantage> Lab<'_, V> {
             _ => SocketAddrV4::new(*Near::new(self.alice, 4005)?.mapped_by(&self.one.main)?.ip(), 4004),
         };
         self.two.main.say("too early", expected)?;
+        self.two.is_carried_to(&self.one)?;
         let mapped = alice.mapped_by(&self.two.main)?;
         Ok(if mapped == expected { EarlyProbe::Harmless } else { EarlyProbe::MovesMapping })
     }
@@ -222,6 +246,12 @@ impl Far {
     fn new(host: &impl Vantage) -> Result<Far> {
         Ok(Far { main: Voice::new(host, 3478)?, alternate: Voice::new(host, 3479)? })
     }
+
+    /// Returns when everything that this host has sent so far has been carried.
+    fn is_carried_to(&self, other: &Far) -> Result<()> {
+        self.main.say("after that", other.main.address)?;
+        other.main.hears("after that").map(drop)
+    }
 }
 
 /// A socket on the LAN.
@@ -235,14 +265,7 @@ impl Near {
     /// The address and port that the far side sees.
     fn mapped_by(&self, far: &Voice) -> Result<SocketAddrV4> {
         self.0.say("who am I?", far.address)?;
-        loop {
-            // Anything else in the far queue is left over from another question.
-            match far.hear(SURELY)? {
-                Some((from, text)) if text == "who am I?" => return Ok(from),
-                Some(_) => {}
-                None => return Err(far.silent()),
-            }
-        }
+        far.hears("who am I?")
     }
 
     /// The far side, which may speak to us, says a last word; what did we hear beside it?
@@ -283,6 +306,17 @@ impl Voice {
             Ok(_) => Ok(None),
             Err(late) if matches!(late.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
             Err(error) => Err(Error::kernel(&self.host, "receive")(error)),
+        }
+    }
+
+    /// This is said, by whom? Anything else in the queue is left over from another question.
+    fn hears(&self, expected: &str) -> Result<SocketAddrV4> {
+        loop {
+            match self.hear(SURELY)? {
+                Some((from, text)) if text == expected => return Ok(from),
+                Some(_) => {}
+                None => return Err(self.silent()),
+            }
         }
     }
 
