@@ -34,7 +34,8 @@
 //!
 //! # Limits
 //!
-//! Those of the model stand on [its page](model#limits). Of the namespaces:
+//! Those of the model stand on [its page](model#limits), those of the model with real packets on [theirs](wire#limits). Of
+//! the kernel's networks:
 //!
 //! - Linux only, version 5.3 or later. On other systems the crate is the model.
 //! - IPv4 only: IPv6 is switched off in every namespace.

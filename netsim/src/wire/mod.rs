@@ -25,10 +25,23 @@
 //! });
 //! ```
 //!
+//! # Who does what
+//!
+//! `engine` is the thread that carries, `header` reads and writes packets, `offload` takes apart what a kernel hands out
+//! as one, `lab` owns it all and takes it down. While every line treats all packets alike (delay, MTU), bursts travel as
+//! the kernels made them, which is what makes gigabits; as soon as one line has luck or a rate, every packet travels alone.
+//!
 //! # Limits
 //!
-//! - The model's own. Fragments, multicast, and protocols other than UDP, TCP and ICMP are dropped.
-//! - All packets pass through one thread.
+//! - The [model's own](crate::model#limits). Fragments, multicast, and protocols other than UDP, TCP and ICMP are dropped.
+//!   A datagram that does not fit into 1500 bytes would be sent in fragments, so it is lost.
+//! - What a host says about a packet (port unreachable) is translated and arrives. Routers and lines say nothing: no "time
+//!   exceeded", no "packet too big", and no "port unreachable" from a router that takes in a stray. A line with a small MTU
+//!   is a black hole.
+//! - All packets pass through one thread, which needs a core of its own at full speed.
+//! - Same seed, same luck, but real programs send when they please: a run is not the same twice.
+//! - A host that roams keeps the versions of IP that it was made with.
+//! - An ordinary user needs a `/dev/net/tun` that is open to all (mode 0666).
 
 mod checksum;
 mod engine;
