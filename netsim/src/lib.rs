@@ -66,6 +66,8 @@ pub mod model;
 #[cfg(target_os = "linux")]
 pub mod netns;
 pub mod oracle;
+#[cfg(target_os = "linux")]
+pub mod scenario;
 pub mod virtual_net;
 #[cfg(target_os = "linux")]
 pub mod wire;

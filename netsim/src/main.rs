@@ -7,6 +7,8 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
+#[cfg(target_os = "linux")]
+use commands::interrupt::{CtrlC, on_signals};
 
 fn main() -> ExitCode {
     run(Arguments::parse()).unwrap_or_else(|error| {
@@ -25,6 +27,16 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             netsim::netns::enter_user_namespace_if_needed()?;
             commands::verify::run(&arguments)
         }
+        #[cfg(target_os = "linux")]
+        Command::Run(arguments) => {
+            netsim::netns::enter_user_namespace_if_needed()?;
+            commands::run::run(&arguments, on_signals(CtrlC::Us)?)
+        }
+        #[cfg(target_os = "linux")]
+        Command::Shell(arguments) => {
+            netsim::netns::enter_user_namespace_if_needed()?;
+            commands::shell::run(&arguments, on_signals(CtrlC::TheProgram)?)
+        }
     }
 }
 
@@ -35,17 +47,18 @@ const CANNOT: u8 = 2;
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
-`matrix` runs in virtual time and needs nothing but this program. `verify`
-builds a small Internet (11.1.1.0/24) out of Linux network namespaces. It never
-touches the machine's own network, sends nothing outside, and leaves nothing
-behind, however it ends. It needs Linux, the program nft, and root or a kernel
-that lets ordinary users make user namespaces:
+`matrix` runs in virtual time and needs nothing but this program. `verify`,
+`run` and `shell` build a small Internet (11.1.1.0/24) out of Linux network
+namespaces. They never touch the machine's own network, send nothing outside,
+and leave nothing behind, however they end. They need Linux, the program nft,
+and root or a kernel that lets ordinary users make user namespaces:
   apt-get install nftables
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   (Ubuntu)
 
 Start with:
   netsim matrix
-  netsim verify")]
+  netsim verify
+  netsim run netsim/scenarios/tcp-through-a-home.toml")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -58,4 +71,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(alias = "routers")]
     Verify(commands::verify::Arguments),
+    #[cfg(target_os = "linux")]
+    Run(commands::run::Arguments),
+    #[cfg(target_os = "linux")]
+    Shell(commands::shell::Arguments),
 }

@@ -1,6 +1,12 @@
 //! One file for each command.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod interrupt;
 #[cfg(feature = "punchline")]
 pub(crate) mod matrix;
+#[cfg(target_os = "linux")]
+pub(crate) mod run;
+#[cfg(target_os = "linux")]
+pub(crate) mod shell;
 #[cfg(target_os = "linux")]
 pub(crate) mod verify;

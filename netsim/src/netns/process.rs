@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getppid};
 
 use super::error::{Error, Result};
@@ -128,9 +128,11 @@ fn enter_before_exec(command: &mut Command, namespace: OwnedFd) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        // What we block to hear of Ctrl-C in order, the program should not.
+        SigSet::empty().thread_set_mask()?;
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed: these are three system calls, and neither
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: these are four system calls, and neither
     // they nor the conversion of their errors allocate or take a lock.
     unsafe { command.pre_exec(before_exec) };
 }

@@ -1,0 +1,191 @@
+//! Scenarios over the kernel's own routers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::process::Command;
+
+use super::lab::Lab;
+use super::plan::{Action, HostPlan, RouterPlan};
+use super::{Refusal, Scenario};
+use crate::model::behaviour::{Lifetimes, Quirks};
+use crate::model::{Access, Behaviour, Families, Line};
+use crate::netns::{Error, Host, KernelRouter, Network, Process, Result, Router, UdpTimeouts};
+
+/// What is said where a file asks for delay or loss.
+const PERFECT: &str = "has perfect lines only: use --driver wire";
+
+/// Namespaces with veth cables between them.
+pub(super) struct KernelLab {
+    network: Network,
+    routers: BTreeMap<String, KernelRouter>,
+    hosts: BTreeMap<String, (Host, Vec<IpAddr>)>,
+}
+
+impl KernelLab {
+    pub(super) fn new() -> Result<KernelLab> {
+        Ok(KernelLab { network: Network::new()?, routers: BTreeMap::new(), hosts: BTreeMap::new() })
+    }
+
+    /// What of the scenario the kernel's routers cannot do.
+    pub(super) fn refuses(scenario: &Scenario) -> Option<Refusal> {
+        let refusal =
+            |line: usize, field: &str, message: String| Some(Refusal { line, field: field.to_owned(), message });
+        for (name, router) in &scenario.plan.routers {
+            if kernel_routers(&router.access).is_none() {
+                let message = format!("has no router that behaves as `{name}` is to: use --driver wire");
+                return refusal(router.at, "preset", message);
+            }
+            if router.line != Line::default() {
+                return refusal(router.at, "line", PERFECT.to_owned());
+            }
+        }
+        if let Some(host) = scenario.plan.hosts.values().find(|host| host.line != Line::default()) {
+            return refusal(host.at, "line", PERFECT.to_owned());
+        }
+        for step in &scenario.plan.steps {
+            match &step.action {
+                Action::Change { .. } => {
+                    return refusal(step.at_line, "change", PERFECT.to_owned());
+                }
+                Action::Cut { place, cut } if scenario.plan.hosts.contains_key(place) => {
+                    let field = if *cut { "cut" } else { "restore" };
+                    let message = "cuts lines of routers only: use --driver wire, or `unplug` and `plug`";
+                    return refusal(step.at_line, field, message.to_owned());
+                }
+                Action::Roam { behind: None, .. } => {
+                    let message = "takes hosts behind routers only: use --driver wire".to_owned();
+                    return refusal(step.at_line, "roam", message);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn router(&self, name: &str) -> Result<&KernelRouter> {
+        self.routers.get(name).ok_or_else(|| missing(name))
+    }
+
+    fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts.get(name).map(|(host, _)| host).ok_or_else(|| missing(name))
+    }
+}
+
+impl Lab for KernelLab {
+    fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()> {
+        let mut above = plan.behind.as_deref().map(|above| self.router(above)).transpose()?.cloned();
+        for router in kernel_routers(&plan.access).ok_or_else(|| missing(name))?.into_iter().rev() {
+            above = Some(match &above {
+                Some(above) => above.router(name, router)?,
+                None => self.network.router(name, router)?,
+            });
+        }
+        self.routers.extend(above.map(|nearest| (name.to_owned(), nearest)));
+        Ok(())
+    }
+
+    fn add_host(&mut self, name: &str, plan: &HostPlan) -> Result<()> {
+        let host = match &plan.behind {
+            Some(router) => self.router(router)?.host(name)?,
+            None => self.network.public_host(name)?,
+        };
+        let further = (1..plan.addresses).map(|_| host.add_address().map(IpAddr::from)).collect::<Result<_>>()?;
+        self.hosts.insert(name.to_owned(), (host, further));
+        Ok(())
+    }
+
+    fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        if let Some(router) = self.routers.get(name) {
+            return vec![router.wan_address().into()];
+        }
+        let Some((host, further)) = self.hosts.get(name) else { return vec![] };
+        std::iter::once(host.address().into()).chain(further.iter().copied()).collect()
+    }
+
+    fn spawn(&self, host: &str, command: Command) -> Result<Process> {
+        self.host(host)?.spawn(command)
+    }
+
+    fn enter(&self, host: &str, work: &mut (dyn FnMut() + Send)) -> Result<()> {
+        self.host(host)?.enter(work)
+    }
+
+    fn roam(&mut self, host: &str, behind: Option<&str>) -> Result<()> {
+        let router = self.router(behind.unwrap_or_default())?;
+        self.host(host)?.move_behind(router)?;
+        if let Some((_, further)) = self.hosts.get_mut(host) {
+            further.clear();
+        }
+        Ok(())
+    }
+
+    fn reboot(&self, router: &str) -> Result<()> {
+        self.router(router)?.forget_mappings()
+    }
+
+    fn renumber(&self, router: &str) -> Result<()> {
+        self.router(router)?.change_wan_address().map(drop)
+    }
+
+    fn cut(&self, place: &str, cut: bool) -> Result<()> {
+        let router = self.router(place)?;
+        if cut { router.wan_down() } else { router.wan_up() }
+    }
+
+    fn plug(&self, host: &str, plugged: bool) -> Result<()> {
+        let host = self.host(host)?;
+        if plugged { host.link_up() } else { host.link_down() }
+    }
+
+    fn change_line(&self, place: &str, _line: Line) -> Result<()> {
+        Err(missing(place))
+    }
+}
+
+/// A file is checked before it is told, so nobody sees this one.
+fn missing(name: &str) -> Error {
+    Error::kernel(name, "find it in this network")(std::io::ErrorKind::NotFound.into())
+}
+
+/// The kernel's routers that do what this access does, the nearest first; none if it has no such.
+fn kernel_routers(access: &Access) -> Option<Vec<Router>> {
+    if access.families != Families::Ipv4 || access.routers.is_empty() {
+        return None;
+    }
+    access
+        .routers
+        .iter()
+        .map(|router| {
+            let behaviour = router.ipv4.as_ref().filter(|_| router.ipv6.is_none() && !router.isolates)?;
+            let kernel = kernel_router(behaviour)?;
+            Some(if router.carrier { Router { lan: Router::carrier().lan, ..kernel } } else { kernel })
+        })
+        .collect()
+}
+
+/// The timers are the scenario's, what refreshes them is the kernel's: packets of both directions. ICMP passes.
+fn kernel_router(wanted: &Behaviour) -> Option<Router> {
+    let udp_timeouts = UdpTimeouts { unreplied: wanted.lifetimes.unreplied, stream: wanted.lifetimes.replied };
+    let comparable = |behaviour: &Behaviour| Behaviour {
+        lifetimes: Lifetimes::LINUX,
+        quirks: Quirks { drops_icmp: false, ..behaviour.quirks },
+        ..behaviour.clone()
+    };
+    [Router::home(), Router::plain_linux(), Router::corporate()]
+        .into_iter()
+        .find(|router| comparable(&router.behaviour()) == comparable(wanted))
+        .map(|router| Router { udp_timeouts, ..router })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::presets;
+
+    #[test]
+    fn the_kernel_is_those_presets_and_no_others() {
+        let able = presets::all().into_iter().filter(|preset| kernel_routers(&preset.access).is_some());
+        let able: Vec<_> = able.map(|preset| preset.name).collect();
+        assert_eq!(able, ["home", "home_open", "symmetric_random", "corporate"]);
+    }
+}

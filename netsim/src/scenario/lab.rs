@@ -1,0 +1,100 @@
+//! What a scenario needs from a network, whoever carries the packets.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::process::Command;
+
+use super::kernel_lab::KernelLab;
+use super::plan::{HostPlan, RouterPlan};
+use super::problem::Problem;
+use super::wire_lab::WireLab;
+use super::{Refusal, Scenario};
+use crate::model::Line;
+use crate::netns::{Process, Result};
+
+/// Who carries the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The kernel's own routers ([`crate::netns`]).
+    Netns,
+    /// The model ([`crate::wire`]).
+    Wire,
+}
+
+impl Driver {
+    /// Those there are, the preferred one first.
+    pub const ALL: [Driver; 2] = [Driver::Netns, Driver::Wire];
+
+    /// The first driver that can tell this scenario: the kernel's routers if they can, since they are the real thing.
+    pub fn for_scenario(scenario: &Scenario) -> std::result::Result<Driver, Problem> {
+        if Driver::Netns.check(scenario).is_ok() {
+            Ok(Driver::Netns)
+        } else {
+            Driver::Wire.check(scenario).map(|()| Driver::Wire)
+        }
+    }
+
+    /// Can it do everything that this scenario asks for?
+    pub fn check(self, scenario: &Scenario) -> std::result::Result<(), Problem> {
+        let refusal = match self {
+            Driver::Netns => KernelLab::refuses(scenario),
+            Driver::Wire => WireLab::refuses(scenario),
+        };
+        let Some(Refusal { line, field, message }) = refusal else { return Ok(()) };
+        let message = format!("the driver {self} {message}");
+        Err(Problem { file: scenario.file.clone(), line: Some(line), field: Some(field), message })
+    }
+
+    pub(super) fn lab(self, seed: u64) -> Result<Box<dyn Lab>> {
+        Ok(match self {
+            Driver::Netns => Box::new(KernelLab::new()?),
+            Driver::Wire => Box::new(WireLab::new(seed)?),
+        })
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Driver::Netns => "netns",
+            Driver::Wire => "wire",
+        })
+    }
+}
+
+/// A network that a scenario is told in. Names are the scenario's, and known to exist; what a driver cannot do its
+/// `refuses` has said before.
+pub(super) trait Lab {
+    /// Adds a router; the one that it is behind is there already.
+    fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()>;
+
+    /// Adds a host; the routers are there already.
+    fn add_host(&mut self, name: &str, plan: &HostPlan) -> Result<()>;
+
+    /// The addresses of a host, or those of a router's outside.
+    fn addresses(&self, name: &str) -> Vec<IpAddr>;
+
+    /// Starts a program in a host.
+    fn spawn(&self, host: &str, command: Command) -> Result<Process>;
+
+    /// Works in a host's namespace.
+    fn enter(&self, host: &str, work: &mut (dyn FnMut() + Send)) -> Result<()>;
+
+    /// Takes a host behind another router, or to the Internet.
+    fn roam(&mut self, host: &str, behind: Option<&str>) -> Result<()>;
+
+    /// A router forgets its mappings.
+    fn reboot(&self, router: &str) -> Result<()>;
+
+    /// A router gets another address outside.
+    fn renumber(&self, router: &str) -> Result<()>;
+
+    /// Cuts or restores the line of a host or a router, silently.
+    fn cut(&self, place: &str, cut: bool) -> Result<()>;
+
+    /// Takes a host's link down or up, so that it knows.
+    fn plug(&self, host: &str, plugged: bool) -> Result<()>;
+
+    /// The line of a host or a router is like this from now on.
+    fn change_line(&self, place: &str, line: Line) -> Result<()>;
+}

@@ -1,0 +1,118 @@
+//! Scenarios over the model, with real packets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::process::Command;
+
+use super::lab::Lab;
+use super::plan::{HostPlan, RouterPlan};
+use super::{Refusal, Scenario};
+use crate::model::Line;
+use crate::netns::{Error, Process, Result};
+use crate::wire::{Host, Internet, Site};
+
+/// Namespaces with a TUN device each, and the model between them.
+pub(super) struct WireLab {
+    internet: Internet,
+    sites: BTreeMap<String, Site>,
+    hosts: BTreeMap<String, (Host, Vec<IpAddr>)>,
+}
+
+impl WireLab {
+    pub(super) fn new(seed: u64) -> Result<WireLab> {
+        Ok(WireLab { internet: Internet::new(seed)?, sites: BTreeMap::new(), hosts: BTreeMap::new() })
+    }
+
+    /// The model can do all that a file can say.
+    pub(super) fn refuses(_scenario: &Scenario) -> Option<Refusal> {
+        None
+    }
+
+    fn site(&self, behind: Option<&str>) -> Result<&Site> {
+        match behind {
+            None => Ok(self.internet.everywhere()),
+            Some(name) => self.sites.get(name).ok_or_else(|| missing(name)),
+        }
+    }
+
+    fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts.get(name).map(|(host, _)| host).ok_or_else(|| missing(name))
+    }
+}
+
+impl Lab for WireLab {
+    fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()> {
+        let site = self.site(plan.behind.as_deref())?.site(name, &plan.access, Line::default());
+        site.set_line(plan.line);
+        self.sites.insert(name.to_owned(), site);
+        Ok(())
+    }
+
+    fn add_host(&mut self, name: &str, plan: &HostPlan) -> Result<()> {
+        let host = self.site(plan.behind.as_deref())?.host(name)?;
+        host.set_line(plan.line);
+        let further: Vec<IpAddr> = (1..plan.addresses).map(|_| host.add_address()).collect::<Result<_>>()?;
+        self.hosts.insert(name.to_owned(), (host, further));
+        Ok(())
+    }
+
+    fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        if let Some(site) = self.sites.get(name) {
+            return site.wan_addresses();
+        }
+        let Some((host, further)) = self.hosts.get(name) else { return vec![] };
+        host.addresses().iter().chain(further.iter().copied()).collect()
+    }
+
+    fn spawn(&self, host: &str, command: Command) -> Result<Process> {
+        self.host(host)?.spawn(command)
+    }
+
+    fn enter(&self, host: &str, work: &mut (dyn FnMut() + Send)) -> Result<()> {
+        self.host(host)?.enter(work)
+    }
+
+    fn roam(&mut self, host: &str, behind: Option<&str>) -> Result<()> {
+        self.host(host)?.roam(self.site(behind)?)?;
+        if let Some((_, further)) = self.hosts.get_mut(host) {
+            further.clear();
+        }
+        Ok(())
+    }
+
+    fn reboot(&self, router: &str) -> Result<()> {
+        self.site(Some(router)).map(Site::reboot)
+    }
+
+    fn renumber(&self, router: &str) -> Result<()> {
+        self.site(Some(router)).map(Site::renumber)
+    }
+
+    fn cut(&self, place: &str, cut: bool) -> Result<()> {
+        match (self.sites.get(place), cut) {
+            (Some(site), true) => site.cut(),
+            (Some(site), false) => site.restore(),
+            (None, true) => self.host(place)?.cut(),
+            (None, false) => self.host(place)?.restore(),
+        }
+        Ok(())
+    }
+
+    fn plug(&self, host: &str, plugged: bool) -> Result<()> {
+        let host = self.host(host)?;
+        if plugged { host.link_up() } else { host.link_down() }
+    }
+
+    fn change_line(&self, place: &str, line: Line) -> Result<()> {
+        match self.sites.get(place) {
+            Some(site) => site.set_line(line),
+            None => self.host(place)?.set_line(line),
+        }
+        Ok(())
+    }
+}
+
+/// A file is checked before it is told, so nobody sees this one.
+fn missing(name: &str) -> Error {
+    Error::kernel(name, "find it in this network")(std::io::ErrorKind::NotFound.into())
+}

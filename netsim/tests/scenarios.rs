@@ -1,0 +1,230 @@
+//! `netsim run` and `netsim shell`, as they are typed, with programs that every Linux has.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real programs run in real time")]
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Alice says something, and it comes back.
+const ECHO: &str = r#"
+title = "An echo"
+hosts.alice = { behind = "home" }
+hosts.server = {}
+routers.home = { preset = "home" }
+programs.echo = { host = "alice", command = ["cat"] }
+
+[[steps]]
+start = "echo"
+
+[[steps]]
+send = '{{"event":"said","from":"{home.address}","number":3}}'
+to = "echo"
+
+[[steps]]
+expect = "echo"
+event = "said"
+where = { number = { above = 2, below = 4, not = 5 }, from = { matches = '^11\.' } }
+save = { where = "from" }
+
+[[steps]]
+send = "it was {where}"
+to = "echo"
+
+[[steps]]
+expect = "echo"
+matches = 'was (?<address>[\d.]+)'
+
+[[steps]]
+send = "again {address}"
+to = "echo"
+
+[[steps]]
+expect = "echo"
+says = "again {home.address}"
+
+[[steps]]
+stop = "echo"
+
+[[steps]]
+run = "echo"
+"#;
+
+#[test]
+fn a_scenario_that_goes_as_it_should_passes_on_both_drivers() {
+    let folder = Folder::new();
+    let file = folder.file("echo.toml", ECHO);
+    for driver in ["netns", "wire"] {
+        let output = netsim(&["run", "--driver", driver], &[&file]);
+        let table = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{table}");
+        assert!(table.starts_with("passed: An echo (") && table.contains(driver), "{table}");
+        assert_eq!(table.lines().filter(|line| line.contains(" s  ")).count(), 9, "{table}");
+    }
+}
+
+#[test]
+fn a_scenario_that_fails_shows_the_step_and_what_the_program_said_and_reaches_no_further() {
+    let folder = Folder::new();
+    let file = folder.file("fails.toml", &ECHO.replace("says = \"again", "within = 0.1\nsays = \"nothing like"));
+    let junit = folder.path("junit.xml");
+    let output = netsim(&["run", "--junit", junit.to_str().unwrap()], &[&file]);
+    let table = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert!(table.contains("FAILED: An echo"), "{table}");
+    assert!(table.contains("did not say \"nothing like {home.address}\" within 0.1 s"), "{table}");
+    assert!(table.contains("again 11.1.1.1"), "{table}");
+    assert_eq!(table.lines().filter(|line| line.contains("        -  ")).count(), 2, "{table}");
+    let xml = fs::read_to_string(junit).unwrap();
+    assert!(xml.contains("tests=\"9\" failures=\"1\" skipped=\"2\""), "{xml}");
+    assert_eq!(xml.matches("<testcase ").count(), 9, "{xml}");
+}
+
+#[test]
+fn what_must_not_be_said_fails_a_scenario_when_it_is_said() {
+    let folder = Folder::new();
+    let file = folder.file("absent.toml", &ECHO.replace("says = \"again", "absent = true\nsays = \"again"));
+    let output = netsim(&["run"], &[&file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("all the same"), "{output:?}");
+}
+
+#[test]
+fn a_program_that_ends_early_or_otherwise_or_is_not_there_is_told_apart() {
+    let folder = Folder::new();
+    let program = |command: &str, step: &str| {
+        let text = format!(
+            "title = \"t\"\nhosts.a = {{}}\nprograms.p = {{ host = \"a\", command = {command} }}\n\
+             steps = [{{ start = \"p\" }}, {step}]"
+        );
+        stdout(&netsim(&["run"], &[&folder.file("p.toml", &text)]))
+    };
+    let ends = r#"{ expect = "p", exit = 0 }"#;
+    assert!(program(r#"["true"]"#, r#"{ expect = "p", says = "x" }"#).contains("p ended and never said \"x\""));
+    assert!(program(r#"["false"]"#, ends).contains("p ended with exit code 1, not 0"));
+    assert!(program(r#"["sh", "-c", "kill -9 $$"]"#, ends).contains("p ended with signal SIGKILL, not 0"));
+    assert!(program(r#"["cat"]"#, r#"{ expect = "p", exit = 0, within = 0 }"#).contains("p still runs after 0 s"));
+    assert!(program(r#"["/nowhere/p"]"#, ends).contains("cannot start /nowhere/p"));
+    assert!(program(r#"["cat"]"#, r#"{ start = "p" }"#).contains("p runs already"));
+}
+
+#[test]
+fn the_json_form_has_an_object_for_each_step_and_one_for_the_scenario() {
+    let folder = Folder::new();
+    let output = netsim(&["run", "--json", "--seed", "7"], &[&folder.file("echo.toml", ECHO)]);
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 10);
+    assert!(lines[..9].iter().all(|step| step["event"] == "step" && step["outcome"] == "passed"), "{lines:?}");
+    assert_eq!((&lines[9]["passed"], &lines[9]["seed"]), (&Value::from(true), &Value::from(7)));
+}
+
+#[test]
+fn a_bad_file_keeps_all_others_from_being_told() {
+    let folder = Folder::new();
+    let (good, bad) = (folder.file("good.toml", ECHO), folder.file("bad.toml", &ECHO.replace("start", "strat")));
+    let output = netsim(&["run"], &[&good, &bad]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), String::new()));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("bad.toml:9: strat: unknown field"), "{said}");
+    let output = netsim(&["run"], &[Path::new("/nowhere.toml")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere.toml: cannot be read"));
+}
+
+#[test]
+fn virtual_time_refuses_programs_and_says_what_to_use() {
+    let folder = Folder::new();
+    let output = netsim(&["run", "--driver", "virtual"], &[&folder.file("echo.toml", ECHO)]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("use --driver wire"), "{output:?}");
+}
+
+#[test]
+fn ctrl_c_stops_in_order_and_leaves_neither_programs_nor_files() {
+    let folder = Folder::new();
+    // A program with a child that does not look at signals, and that says who it is and where its files are.
+    let text = r#"
+        title = "Long"
+        hosts.a = {}
+        programs.p = { host = "a", command = ["sh", "-c", "trap '' TERM INT; tail -f /dev/null & echo $! $PWD >> {here}/who; wait"] }
+        steps = [{ start = "p" }, { wait = 3600 }]
+    "#;
+    let file = folder.file("long.toml", text);
+    let who = folder.path("who");
+    assert!(Command::new("mkfifo").arg(&who).status().unwrap().success());
+    let mut running = command(&["run", "--json"]).arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(fs::File::open(&who).unwrap()).read_line(&mut said).unwrap();
+    let (child, files) = said.trim().split_once(' ').unwrap();
+    assert!(Path::new(files).is_dir() && is_running(child), "{said}");
+
+    // Once the step is over that started it, the scenario is waiting.
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("start p"));
+    kill(Pid::from_raw(running.id() as i32), Signal::SIGINT).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    assert!(lines.any(|line| line.unwrap().contains("\"outcome\":\"interrupted\"")));
+    assert!(!Path::new(files).exists() && !is_running(child), "{said}");
+}
+
+#[test]
+fn a_shell_is_in_the_host_it_was_asked_for_and_its_exit_status_is_ours() {
+    let folder = Folder::new();
+    let file = folder.file("echo.toml", ECHO);
+    let file = file.to_str().unwrap();
+    for driver in ["netns", "wire"] {
+        let script = "cat /proc/net/fib_trie; echo $NETSIM_HOST {server.address}; exit 7";
+        let output = netsim(&["shell", "--driver", driver, file, "alice", "--", "sh", "-c", script], &[]);
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        let said = stdout(&output);
+        assert!(said.contains("192.168.1.") && said.contains("alice 11.1.1."), "{said}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("server "), "{output:?}");
+    }
+    let output = netsim(&["shell", file, "bob"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there are: alice, server"), "{output:?}");
+}
+
+/// A folder for one test, gone with it.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).expect("a file");
+        self.path(name)
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsim"));
+    command.args(arguments);
+    command
+}
+
+fn netsim(arguments: &[&str], files: &[&Path]) -> Output {
+    command(arguments).args(files).output().expect("netsim runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A process that nobody has reaped yet runs no longer.
+fn is_running(id: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
+}
