@@ -112,7 +112,14 @@ impl Driver {
                 Some(answer) = fresh_answer(&mut self.discovering) => self.fresh(&answer),
                 Some(event) = inputs.control.recv() => self.control(event),
                 Some(event) = inputs.sessions.recv(), if room => self.session(event),
-                Some(incoming) = self.node.endpoint.accept() => self.incoming(incoming),
+                Some(incoming) = self.node.endpoint.accept() => {
+                    // The peer's probe came before its first QUIC packet, and makes it known to us; it took another way
+                    // through this program.
+                    while let Ok((source, payload)) = inputs.stun.try_recv() {
+                        self.stun(source, &payload);
+                    }
+                    self.incoming(incoming);
+                }
                 () = async { sleep.expect("guarded").await }, if wakeup.is_some() => {}
             }
             let now = Instant::now();
