@@ -60,6 +60,7 @@
     reason = "namespaces have clocks and sockets; the modules that are pure deny both again"
 )]
 
+pub mod ladder;
 #[cfg(feature = "punchline")]
 pub mod matrix;
 pub mod model;

@@ -37,6 +37,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             netsim::netns::enter_user_namespace_if_needed()?;
             commands::shell::run(&arguments, on_signals(CtrlC::TheProgram)?)
         }
+        Command::Ladder(arguments) => commands::ladder::run(&arguments),
     }
 }
 
@@ -75,4 +76,5 @@ enum Command {
     Run(commands::run::Arguments),
     #[cfg(target_os = "linux")]
     Shell(commands::shell::Arguments),
+    Ladder(commands::ladder::Arguments),
 }

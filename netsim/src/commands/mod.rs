@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod interrupt;
+pub(crate) mod ladder;
 #[cfg(feature = "punchline")]
 pub(crate) mod matrix;
 #[cfg(target_os = "linux")]

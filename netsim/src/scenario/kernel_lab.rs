@@ -7,9 +7,8 @@ use std::process::Command;
 use super::lab::Lab;
 use super::plan::{Action, HostPlan, RouterPlan};
 use super::{Refusal, Scenario};
-use crate::model::behaviour::{Lifetimes, Quirks};
-use crate::model::{Access, Behaviour, Families, Line};
-use crate::netns::{Error, Host, KernelRouter, Network, Process, Result, Router, UdpTimeouts};
+use crate::model::{Access, Families, Line};
+use crate::netns::{Error, Host, KernelRouter, Network, Process, Result, Router};
 
 /// What is said where a file asks for delay or loss.
 const PERFECT: &str = "has perfect lines only: use --driver wire";
@@ -31,8 +30,8 @@ impl KernelLab {
         let refusal =
             |line: usize, field: &str, message: String| Some(Refusal { line, field: field.to_owned(), message });
         for (name, router) in &scenario.plan.routers {
-            if kernel_routers(&router.access).is_none() {
-                let message = format!("has no router that behaves as `{name}` is to: use --driver wire");
+            if let Err(reason) = kernel_routers(&router.access) {
+                let message = format!("cannot be `{name}`: {reason}: use --driver wire");
                 return refusal(router.at, "preset", message);
             }
             if router.line != Line::default() {
@@ -74,7 +73,7 @@ impl KernelLab {
 impl Lab for KernelLab {
     fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()> {
         let mut above = plan.behind.as_deref().map(|above| self.router(above)).transpose()?.cloned();
-        for router in kernel_routers(&plan.access).ok_or_else(|| missing(name))?.into_iter().rev() {
+        for router in kernel_routers(&plan.access).map_err(|_| missing(name))?.into_iter().rev() {
             above = Some(match &above {
                 Some(above) => above.router(name, router)?,
                 None => self.network.router(name, router)?,
@@ -147,34 +146,18 @@ fn missing(name: &str) -> Error {
     Error::kernel(name, "find it in this network")(std::io::ErrorKind::NotFound.into())
 }
 
-/// The kernel's routers that do what this access does, the nearest first; none if it has no such.
-fn kernel_routers(access: &Access) -> Option<Vec<Router>> {
-    if access.families != Families::Ipv4 || access.routers.is_empty() {
-        return None;
+/// The kernel's routers that do what this access does, the nearest first; or what it has no such for. The timers are the
+/// scenario's, what refreshes them is the kernel's: packets of both directions.
+fn kernel_routers(access: &Access) -> std::result::Result<Vec<Router>, String> {
+    if access.families != Families::Ipv4 || access.routers.iter().any(|router| router.isolates) {
+        return Err("it has IPv4 only, and no LAN whose hosts are kept from each other".to_owned());
     }
-    access
-        .routers
-        .iter()
-        .map(|router| {
-            let behaviour = router.ipv4.as_ref().filter(|_| router.ipv6.is_none() && !router.isolates)?;
-            let kernel = kernel_router(behaviour)?;
-            Some(if router.carrier { Router { lan: Router::carrier().lan, ..kernel } } else { kernel })
-        })
-        .collect()
-}
-
-/// The timers are the scenario's, what refreshes them is the kernel's: packets of both directions. ICMP passes.
-fn kernel_router(wanted: &Behaviour) -> Option<Router> {
-    let udp_timeouts = UdpTimeouts { unreplied: wanted.lifetimes.unreplied, stream: wanted.lifetimes.replied };
-    let comparable = |behaviour: &Behaviour| Behaviour {
-        lifetimes: Lifetimes::LINUX,
-        quirks: Quirks { drops_icmp: false, ..behaviour.quirks },
-        ..behaviour.clone()
-    };
-    [Router::home(), Router::plain_linux(), Router::corporate()]
-        .into_iter()
-        .find(|router| comparable(&router.behaviour()) == comparable(wanted))
-        .map(|router| Router { udp_timeouts, ..router })
+    let routers = access.routers.iter().map(|router| {
+        let behaviour = router.ipv4.as_ref().ok_or("it has IPv4 only")?;
+        let kernel = Router::try_from(behaviour).map_err(|reason| reason.to_string())?;
+        Ok(if router.carrier { Router { lan: Router::carrier().lan, ..kernel } } else { kernel })
+    });
+    routers.collect()
 }
 
 #[cfg(test)]
@@ -183,9 +166,13 @@ mod tests {
     use crate::model::presets;
 
     #[test]
-    fn the_kernel_is_those_presets_and_no_others() {
-        let able = presets::all().into_iter().filter(|preset| kernel_routers(&preset.access).is_some());
+    fn the_kernel_is_every_preset_but_those() {
+        let able = presets::all()
+            .into_iter()
+            .filter(|preset| kernel_routers(&preset.access).is_ok_and(|routers| !routers.is_empty()));
         let able: Vec<_> = able.map(|preset| preset.name).collect();
-        assert_eq!(able, ["home", "home_open", "symmetric_random", "corporate"]);
+        let unable = ["open", "cgnat", "home_behind_cgnat", "mobile", "udp_blocked", "ipv6_firewall", "dual_stack"];
+        let expected = presets::all().into_iter().map(|preset| preset.name).filter(|name| !unable.contains(name));
+        assert_eq!(able, expected.collect::<Vec<_>>());
     }
 }

@@ -88,3 +88,28 @@ fn padded(bytes: &[u8]) -> Vec<u8> {
     padded.resize(bytes.len().next_multiple_of(4), 0);
     padded
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::ladder::{Capture, Ladder};
+
+    #[test]
+    fn what_is_written_is_read_again_with_its_direction_and_its_nanoseconds() {
+        let mut packet = vec![];
+        PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(1, 2).write(&mut packet, b"hello").unwrap();
+        let at = Duration::new(1_790_000_000, 123_456_789);
+        let file = |direction, later: u64| {
+            let mut bytes = vec![];
+            let mut writer = Writer::new(&mut bytes, "a", 2048).unwrap();
+            writer.packet(at + Duration::from_nanos(later), direction, &packet, packet.len()).unwrap();
+            bytes
+        };
+        let read = |bytes: Vec<u8>| Capture::read("a", &bytes).unwrap();
+        let ladder = Ladder::of(&[read(file(Direction::Out, 0)), read(file(Direction::In, 1001))]);
+        assert_eq!(ladder.summary(), "2 hosts, 1 packets sent, 0 of them seen nowhere else");
+        assert!(ladder.svg().contains("0.001 ms on its way"));
+    }
+}
