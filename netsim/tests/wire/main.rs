@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real networks have real clocks and sockets")]
 
+mod alike;
 mod coturn;
 mod errors;
 mod lifetime;
