@@ -219,29 +219,31 @@ fn read(path: &Path) -> Result<FileConfig, ConfigError> {
 mod tests {
     use super::*;
 
-    fn args(file: &str, listen: &[&str]) -> RunArgs {
-        let path = tempfile::NamedTempFile::new().expect("a file").into_temp_path().keep().expect("kept");
+    /// What comes of these arguments beside a file of this content, which is gone again afterwards.
+    fn resolve(file: &str, listen: &[&str]) -> Result<(Config, LogFormat), ConfigError> {
+        let path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
         fs::write(&path, file).expect("written");
         let listen = listen.iter().map(|text| text.parse().expect("an address")).collect();
-        RunArgs { listen, config: Some(path), data: Some("/data".into()), ..RunArgs::default() }
+        let config = Some(path.to_path_buf());
+        RunArgs { listen, config, data: Some("/data".into()), ..RunArgs::default() }.resolve()
     }
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let file = "listen = ['192.0.2.1:4000']\nhost = 'example.org'\nlog-format = 'json'\nlimits.registrations = 5\n";
-        let (config, format) = args(file, &[]).resolve().expect("a configuration");
+        let (config, format) = resolve(file, &[]).expect("a configuration");
         assert_eq!(config.listen, ["192.0.2.1:4000".parse().expect("an address")]);
         assert_eq!(config.host, Some(Host { name: "example.org".into(), port: None }));
         assert_eq!((format, config.limits.registrations), (LogFormat::Json, 5));
         assert_eq!(config.limits.connections_per_ipv4, Limits::default().connections_per_ipv4);
-        let (config, _) = args(file, &["192.0.2.2", "192.0.2.3:5000"]).resolve().expect("a configuration");
+        let (config, _) = resolve(file, &["192.0.2.2", "192.0.2.3:5000"]).expect("a configuration");
         let expected = ["192.0.2.2:5000", "192.0.2.3:5000"].map(|text| text.parse().expect("an address"));
         assert_eq!(config.listen, expected, "an address without a port takes that of the others");
     }
 
     #[test]
     fn without_addresses_it_listens_everywhere() {
-        let (config, format) = args("", &[]).resolve().expect("a configuration");
+        let (config, format) = resolve("", &[]).expect("a configuration");
         assert_eq!(config.listen, listen::everywhere(3478));
         assert!(config.ipv6_optional);
         assert_eq!(format, LogFormat::Text);
@@ -250,7 +252,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named() {
         for (file, key) in [("lisen = []", "lisen"), ("[limits]\nregistration = 5", "registration")] {
-            let error = args(file, &[]).resolve().expect_err("a typing error").to_string();
+            let error = resolve(file, &[]).expect_err("a typing error").to_string();
             assert!(error.contains(&format!("unknown field `{key}`")), "{error}");
         }
     }
