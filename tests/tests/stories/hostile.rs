@@ -7,7 +7,7 @@ use common::stun::{Change, Message, TransactionId, decode, encode_request};
 use e2e::{World, router_of};
 use netsim::netns::{Router, in_namespaces};
 
-use crate::{SOON, talk};
+use crate::{SOON, in_two_homes, talk};
 
 /// Datagrams a second, and how many: five seconds of them, or longer where the machine is too busy to send so fast.
 const FLOOD: (f64, u32) = (10_000.0, 50_000);
@@ -79,9 +79,7 @@ fn after_every_kind_of_junk_two_people_still_meet() {
             }
         };
         assert_eq!(mapped.port(), mallory.local_addr()?.port());
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         talk(&alice, &bob)?;
         Ok(())
     });

@@ -7,7 +7,7 @@ use common::identity::{Identity, PeerId};
 use e2e::{Person, Running, World};
 use netsim::netns::in_namespaces;
 
-use crate::SOON;
+use crate::{SOON, in_public};
 
 #[test]
 fn a_rendezvous_with_another_key_than_the_links_is_refused_and_named() {
@@ -15,9 +15,7 @@ fn a_rendezvous_with_another_key_than_the_links_is_refused_and_named() {
         let world = World::new()?;
         let (address, real) = world.join_link().split_once('#').ok_or("a link has a key")?;
         let forged = format!("{address}#{}", Identity::from_seed(&[9; 32]).peer_id());
-        let alice = world.alice(&world.net().public_host("alice")?)?;
-        let bob = world.bob(&world.net().public_host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, _bob) = in_public(&world)?;
         alice.command(&["join", &forged])?;
         for command in [["run"].as_slice(), &["chat", "bob"], &["ping", "bob"]] {
             let mut alices = alice.start(command)?;

@@ -10,10 +10,27 @@ mod trouble;
 
 use std::time::Duration;
 
-use e2e::{Person, Running};
+use e2e::{Person, Running, World, router_of};
+use netsim::netns::Router;
 
 /// What a person would call "at once", on a machine that is busy with other stories.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// Alice and Bob, who know each other, each behind a home router.
+pub fn in_two_homes(world: &World) -> anyhow::Result<(Person, Person)> {
+    let alice = world.alice(&router_of(world, "a", Router::home())?.host("alice")?)?;
+    let bob = world.bob(&router_of(world, "b", Router::home())?.host("bob")?)?;
+    world.acquaint(&alice, &bob)?;
+    Ok((alice, bob))
+}
+
+/// Alice and Bob, who know each other, each at a public address.
+pub fn in_public(world: &World) -> anyhow::Result<(Person, Person)> {
+    let alice = world.alice(&world.net().public_host("alice")?)?;
+    let bob = world.bob(&world.net().public_host("bob")?)?;
+    world.acquaint(&alice, &bob)?;
+    Ok((alice, bob))
+}
 
 /// Bob opens his chat, then Alice hers; both see a direct path, and a line of each reaches the other.
 pub fn talk(alice: &Person, bob: &Person) -> anyhow::Result<(Running, Running)> {

@@ -3,7 +3,7 @@
 use e2e::{World, router_of};
 use netsim::netns::{Router, in_namespaces};
 
-use crate::{SOON, talk};
+use crate::{SOON, in_two_homes, talk};
 
 #[test]
 fn two_homes_talk_directly() {
@@ -111,9 +111,7 @@ fn somebody_without_a_contact_in_common_learns_nothing() {
 fn a_ping_stops_at_the_first_direct_reply() {
     in_namespaces(|| {
         let world = World::new()?;
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         let mut bobs = bob.run()?;
         bobs.expect("registered", SOON);
         let mut ping = alice.start(&["ping", "bob"])?;

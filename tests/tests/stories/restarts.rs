@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 use e2e::{Running, World, router_of};
 use netsim::netns::{Router, in_namespaces};
 
-use crate::{SOON, exchange, say_both, talk};
+use crate::{SOON, exchange, in_two_homes, say_both, talk};
 
 #[test]
 fn a_direct_chat_goes_on_while_the_rendezvous_is_killed_and_both_register_again_within_five_seconds() {
     in_namespaces(|| {
         let mut world = World::new()?;
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         let (mut alices, mut bobs) = talk(&alice, &bob)?;
         let paths = (alices.count("path"), bobs.count("path"));
         world.kill_rendezvous();
@@ -48,9 +46,7 @@ fn clients_that_were_there_before_the_rendezvous_register_when_it_comes() {
 fn a_client_that_was_killed_and_restarted_is_reachable_again() {
     in_namespaces(|| {
         let world = World::new()?;
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         let (mut alices, bobs) = talk(&alice, &bob)?;
         bobs.kill();
         // She does not know yet. What she says now is not lost.
@@ -68,9 +64,7 @@ fn a_client_that_was_killed_and_restarted_is_reachable_again() {
 fn a_client_that_stops_says_so_and_is_found_again_when_it_is_back() {
     in_namespaces(|| {
         let world = World::new()?;
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         let (mut alices, mut bobs) = talk(&alice, &bob)?;
         bobs.end_of_input();
         assert_eq!(bobs.exit_code(SOON), 0);
@@ -88,9 +82,7 @@ fn a_client_that_stops_says_so_and_is_found_again_when_it_is_back() {
 fn two_chats_fed_by_scripts_end_together_and_nothing_is_missing() {
     in_namespaces(|| {
         let world = World::new()?;
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         // Each ends as soon as it has its own receipts: the other's last receipt is still on its way then.
         for round in 0..8 {
             let (mut alices, mut bobs) = (alice.chat(&bob)?, bob.chat(&alice)?);
@@ -113,9 +105,7 @@ fn two_chats_fed_by_scripts_end_together_and_nothing_is_missing() {
 fn two_who_open_their_chats_at_the_same_instant_meet_all_the_same() {
     in_namespaces(|| {
         let world = World::new()?;
-        let alice = world.alice(&router_of(&world, "a", Router::home())?.host("alice")?)?;
-        let bob = world.bob(&router_of(&world, "b", Router::home())?.host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_two_homes(&world)?;
         let (mut alices, mut bobs) = (alice.chat(&bob)?, bob.chat(&alice)?);
         exchange(&mut alices, &mut bobs);
         Ok(())

@@ -3,7 +3,7 @@
 use e2e::{World, router_of};
 use netsim::netns::{Router, Signal, in_namespaces};
 
-use crate::{SOON, say_both, talk};
+use crate::{SOON, in_public, say_both, talk};
 
 #[test]
 fn without_a_network_the_client_says_what_it_tried() {
@@ -25,9 +25,7 @@ fn without_a_network_the_client_says_what_it_tried() {
 fn an_unreachable_rendezvous_ends_a_ping_in_time_with_what_was_tried() {
     in_namespaces(|| {
         let mut world = World::new()?;
-        let alice = world.alice(&world.net().public_host("alice")?)?;
-        let bob = world.bob(&world.net().public_host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, _bob) = in_public(&world)?;
         world.kill_rendezvous();
         let mut ping = alice.start(&["ping", "bob", "--timeout", "4"])?;
         assert_eq!(ping.exit_code(SOON), 4);
@@ -41,9 +39,7 @@ fn an_unreachable_rendezvous_ends_a_ping_in_time_with_what_was_tried() {
 fn a_chat_without_a_rendezvous_waits_and_does_not_spin() {
     in_namespaces(|| {
         let mut world = World::new()?;
-        let alice = world.alice(&world.net().public_host("alice")?)?;
-        let bob = world.bob(&world.net().public_host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_public(&world)?;
         world.kill_rendezvous();
         let mut alices = alice.chat(&bob)?;
         let lost = alices.expect("rendezvous_lost", SOON);
@@ -110,9 +106,7 @@ fn a_laptop_that_moves_to_another_network_loses_no_message() {
 fn what_was_typed_while_the_peer_was_away_is_reported_as_not_delivered() {
     in_namespaces(|| {
         let world = World::new()?;
-        let alice = world.alice(&world.net().public_host("alice")?)?;
-        let bob = world.bob(&world.net().public_host("bob")?)?;
-        world.acquaint(&alice, &bob)?;
+        let (alice, bob) = in_public(&world)?;
         let mut alices = alice.chat(&bob)?;
         alices.expect("registered", SOON);
         alices.say("Into the void.");
