@@ -74,7 +74,8 @@ pub enum LinkError {
 }
 
 impl Rendezvous {
-    fn authority(&self) -> String {
+    /// `HOST:PORT`, an IPv6 address in brackets.
+    pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {

@@ -3,7 +3,7 @@
 use common::identity::PeerId;
 use common::link::{Link, Rendezvous, SCHEME};
 
-use super::{Context, JOIN_FIRST, Stop, address, parse_link};
+use super::{Context, JOIN_FIRST, Stop, parse_link};
 use crate::cli::Add;
 use crate::data::Added;
 use crate::exit::Failure;
@@ -36,8 +36,8 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Add) -> Result<(), 
                 return Err(Failure::usage(format!(
                     "they are found at {}, and you have joined {}: you would never meet. Join theirs with: punchline \
                      join '{join}'\nor ask them to join yours and to send their new link",
-                    address(theirs),
-                    address(&config.rendezvous)
+                    theirs.authority(),
+                    config.rendezvous.authority()
                 ))
                 .into());
             }

@@ -3,7 +3,7 @@
 use common::identity::Identity;
 use common::link::{Link, Rendezvous};
 
-use super::{Context, Stop, address, parse_link};
+use super::{Context, Stop, parse_link};
 use crate::cli::Join;
 use crate::data::{Config, Holder, check_name};
 use crate::exit::Failure;
@@ -39,7 +39,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Join) -> Result<(),
     let was = before
         .as_ref()
         .filter(|_| matches!(change, JoinChange::Moved | JoinChange::NewAddress))
-        .map(|before| address(&before.rendezvous));
+        .map(|before| before.rendezvous.authority());
     let mut config = before.unwrap_or_else(|| Config::new(rendezvous.clone(), String::new()));
     config.rendezvous = rendezvous;
     if let Some(name) = &arguments.name {
@@ -50,7 +50,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Join) -> Result<(),
     let running = context.data.holder()? != Holder::Nobody;
     context.show(&Event::Joined {
         id: identity.peer_id(),
-        rendezvous: address(&config.rendezvous),
+        rendezvous: config.rendezvous.authority(),
         key: config.rendezvous.key,
         change,
         was,

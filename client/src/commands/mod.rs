@@ -17,7 +17,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use common::identity::{Identity, PeerId};
-use common::link::{Link, Rendezvous};
+use common::link::Link;
 use common::tls::Certificate;
 use jiff::Timestamp;
 
@@ -119,15 +119,6 @@ fn parse_link(text: &str) -> Result<Link, Failure> {
     Link::from_str(text).map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// `HOST:PORT`.
-fn address(rendezvous: &Rendezvous) -> String {
-    if rendezvous.host.contains(':') {
-        format!("[{}]:{}", rendezvous.host, rendezvous.port)
-    } else {
-        format!("{}:{}", rendezvous.host, rendezvous.port)
-    }
-}
-
 /// Everything that an online command needs before it starts.
 struct Online {
     identity: Identity,
@@ -152,7 +143,7 @@ impl Online {
         let certificate = Certificate::new(&self.identity).map_err(|error| Failure::other(error.to_string()))?;
         let greeting = Event::Started {
             id: self.identity.peer_id(),
-            rendezvous: address(&self.config.rendezvous),
+            rendezvous: self.config.rendezvous.authority(),
             pid: std::process::id(),
             contacts: self.contacts.iter().count(),
             who: with,

@@ -1,6 +1,6 @@
 //! `punchline status`: what the running node says of itself, if one runs.
 
-use super::{Context, JOIN_FIRST, Stop, address};
+use super::{Context, JOIN_FIRST, Stop};
 use crate::data::{Holder, Status};
 use crate::exit::Failure;
 use crate::output::{Event, SessionLine, Who};
@@ -9,7 +9,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
     let Some(identity) = context.data.identity()? else {
         return Err(Failure::usage(JOIN_FIRST).into());
     };
-    let rendezvous = context.data.config()?.map(|config| address(&config.rendezvous));
+    let rendezvous = context.data.config()?.map(|config| config.rendezvous.authority());
     let contacts = context.data.contacts()?.iter().count();
     let holder = context.data.holder()?;
     // A file without a holder was left behind by a node that was killed, and one of another process by the one before.

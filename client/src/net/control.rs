@@ -88,7 +88,7 @@ impl Control {
     }
 
     async fn attempt(&mut self, pause: &mut Duration) -> End {
-        let name = format!("{}:{}", self.rendezvous.host, self.rendezvous.port);
+        let name = self.rendezvous.authority();
         let addresses = match tokio::net::lookup_host((self.rendezvous.host.as_str(), self.rendezvous.port)).await {
             Ok(addresses) => addresses.collect::<Vec<_>>(),
             Err(error) => return End::Failed(format!("cannot look up {}: {error}", self.rendezvous.host)),

@@ -315,8 +315,9 @@ impl Driver {
             }
             FromServer::Introduction(introduction) => self.introduction(introduction, now),
             FromServer::Trickle(trickle) => {
-                // Sealed for one peer: the others cannot open it.
-                self.peers.values_mut().for_each(|peer| peer.trickled(&trickle, now, &mut self.node));
+                if let Some(peer) = self.peers.values_mut().find(|peer| peer.acts_on(trickle.introduction)) {
+                    peer.trickled(&trickle, now, &mut self.node);
+                }
             }
             FromServer::Refused { request } => {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.is_request(request)) {

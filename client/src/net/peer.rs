@@ -195,12 +195,23 @@ impl Peer {
     /// More of the peer's candidates.
     pub(super) fn trickled(&mut self, trickle: &Trickle, now: Instant, node: &mut Resources) {
         let hosts = self.open_candidates(&trickle_context(trickle.introduction), &trickle.sealed);
-        for live in
-            self.punching.iter_mut().chain(&mut self.standing).filter(|l| l.introduction == trickle.introduction)
-        {
-            live.agent.handle_command(Command::AddCandidates(hosts.clone()), now);
+        if let Some(live) = self.agents_mut().find(|live| live.introduction == trickle.introduction) {
+            live.agent.handle_command(Command::AddCandidates(hosts), now);
         }
         self.after_agents(now, node);
+    }
+
+    /// Is this introduction being acted on?
+    pub(super) fn acts_on(&self, introduction: IntroductionId) -> bool {
+        self.agents().any(|live| live.introduction == introduction)
+    }
+
+    fn agents(&self) -> impl Iterator<Item = &Live> {
+        self.punching.iter().chain(&self.standing)
+    }
+
+    fn agents_mut(&mut self) -> impl Iterator<Item = &mut Live> {
+        self.punching.iter_mut().chain(&mut self.standing)
     }
 
     fn open_candidates(&self, context: &[u8], sealed: &[u8]) -> Vec<Candidate> {
@@ -217,8 +228,7 @@ impl Peer {
 
     /// Takes a STUN datagram; `false` if it is not this peer's.
     pub(super) fn stun(&mut self, received: Received<'_>, now: Instant, node: &mut Resources) -> bool {
-        let mine =
-            self.punching.iter_mut().chain(&mut self.standing).any(|live| live.agent.handle_datagram(received, now));
+        let mine = self.agents_mut().any(|live| live.agent.handle_datagram(received, now));
         if mine {
             self.after_agents(now, node);
         }
@@ -234,14 +244,13 @@ impl Peer {
 
     /// When [`Peer::timeout`] has something to do.
     pub(super) fn wakeup(&self) -> Option<Instant> {
-        let agents = [&self.punching, &self.standing].into_iter().flatten();
-        let agents = agents.filter_map(|live| live.agent.poll_wakeup()).map(|wakeup| wakeup.at);
+        let agents = self.agents().filter_map(|live| live.agent.poll_wakeup()).map(|wakeup| wakeup.at);
         let next_try = self.next_try.filter(|_| self.wanted && !self.busy());
         agents.chain(next_try).chain(self.request.map(|(_, until)| until)).chain(self.awaiting_session).min()
     }
 
     pub(super) fn timeout(&mut self, now: Instant, node: &mut Resources) {
-        for live in self.punching.iter_mut().chain(&mut self.standing) {
+        for live in self.agents_mut() {
             live.agent.handle_timeout(now);
         }
         if self.request.is_some_and(|(_, until)| now >= until) {
@@ -258,7 +267,7 @@ impl Peer {
 
     /// Sends what the agents want sent and acts on what they have found out.
     fn after_agents(&mut self, now: Instant, node: &mut Resources) {
-        for live in self.punching.iter_mut().chain(&mut self.standing) {
+        for live in self.agents_mut() {
             while let Some(transmit) = live.agent.poll_transmit() {
                 node.socket.send(transmit.destination, &transmit.payload);
             }
@@ -335,7 +344,7 @@ impl Peer {
 
     /// Does this address belong to the peer, by its probes?
     pub(super) fn knows(&self, address: SocketAddr) -> bool {
-        [&self.punching, &self.standing].into_iter().flatten().any(|live| live.agent.knows(address))
+        self.agents().any(|live| live.agent.knows(address))
     }
 
     /// Somebody dials from an address of this peer.
