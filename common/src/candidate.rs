@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::introduction::MAX_ADDRESSES;
+use crate::relay::is_synthetic;
 
 /// How an address became known, in the order in which we like them: a host candidate needs no NAT at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,7 +44,8 @@ pub fn may_probe(address: SocketAddr, own_reflexive: Option<IpAddr>) -> bool {
     // A link-local IPv6 address means nothing without its interface.
     let scoped = matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let loopback_ok = !ip.is_loopback() || own_reflexive.is_some_and(|own| own.to_canonical().is_loopback());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast && !scoped && loopback_ok
+    let nowhere = ip.is_unspecified() || ip.is_multicast() || broadcast || scoped || is_synthetic(ip);
+    address.port() != 0 && !nowhere && loopback_ok
 }
 
 /// The size of the plain box: eight IPv6 addresses with their ports and postcard's lengths, so that the server cannot

@@ -4,6 +4,10 @@
 //! host candidates sealed to him. The server finds the capability among those that Bob registered and, *at the same
 //! instant*, sends both a [`FromServer::Introduction`] with the other's addresses. Bob's sealed host candidates follow
 //! as a [`ToServer::Trickle`]. Nothing else is needed: both now know where to probe and with which keys.
+//!
+//! Alice's first words ride along, in an [envelope](crate::seal) that only Bob can open: they are with him one way from
+//! her to the server and on, before any packet has gone between the two. With the introduction both get a
+//! [relay channel](crate::relay), over which they talk until their own path stands, or for good if none does.
 
 use std::net::SocketAddr;
 
@@ -12,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::PeerId;
 use crate::nat::NatProfile;
 use crate::pairing::Capability;
+use crate::relay::RelayChannel;
 
 /// The longest frame either side may send: 1,024 capabilities of 16 bytes and what stands around them fit.
 pub const MAX_CONTROL_FRAME: usize = 24 * 1024;
@@ -44,6 +49,8 @@ pub enum ToServer {
     Introduce(Introduce),
     /// More addresses for an introduction under way.
     Trickle(Trickle),
+    /// Words for the other party of an introduction under way.
+    Letter(Letter),
 }
 
 /// What a client tells about itself.
@@ -72,6 +79,9 @@ pub struct Introduce {
     pub capability: Capability,
     /// My host candidates, sealed to the peer (see [`crate::candidate`]).
     pub sealed: Vec<u8>,
+    /// My first words, in an [envelope](crate::seal) of at most [`MAX_ENVELOPE`](crate::seal::MAX_ENVELOPE) bytes; empty
+    /// if I have nothing to say.
+    pub envelope: Vec<u8>,
 }
 
 /// Sealed candidates for an introduction under way.
@@ -83,6 +93,15 @@ pub struct Trickle {
     pub sealed: Vec<u8>,
 }
 
+/// An envelope for an introduction under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Which one.
+    pub introduction: IntroductionId,
+    /// Sealed to the peer (see [`crate::seal`]).
+    pub envelope: Vec<u8>,
+}
+
 /// From a rendezvous to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromServer {
@@ -92,6 +111,10 @@ pub enum FromServer {
     Introduction(Introduction),
     /// More of the peer's candidates.
     Trickle(Trickle),
+    /// Words of the peer.
+    Letter(Letter),
+    /// The channel carries nothing any more: the other one has left, or the grant has run out.
+    ChannelClosed(RelayChannel),
     /// No introduction: unknown, offline or not a contact, which must look the same to a stranger.
     Refused {
         /// The request that this answers.
@@ -145,6 +168,11 @@ pub struct Introduction {
     /// The requester's host candidates, sealed to the responder; empty toward the requester, whom they reach as a
     /// [`FromServer::Trickle`].
     pub sealed: Vec<u8>,
+    /// The requester's first words for the responder; empty toward the requester.
+    pub envelope: Vec<u8>,
+    /// The channel over which these two may talk through the server; the same again while it lives. `None` if this
+    /// server does not relay.
+    pub relay: Option<RelayChannel>,
 }
 
 /// Which side of an introduction one is on.

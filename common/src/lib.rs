@@ -15,7 +15,9 @@
 //! one of each side has come through. STUN shares its port with QUIC: [`datagram`] tells them apart. What kind of NAT is in
 //! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything.
 //!
-//! Over the punched path the two open QUIC, and say [`session`] frames to each other.
+//! Over the punched path the two open QUIC, and say [`session`] frames to each other. Before that, and where there is no
+//! such path, they do the same through the rendezvous ([`relay`]); and the very first words travel with the introduction,
+//! sealed ([`seal`]).
 //!
 //! # The rules
 //!
@@ -25,8 +27,7 @@
 //!
 //! # Limits
 //!
-//! One component, one local socket per path; the strategies are plain and peer-reflexive. Envelopes, relay frames and the
-//! mailbox are not here yet.
+//! One component, one local socket per path; the strategies are plain and peer-reflexive. The mailbox is not here yet.
 
 pub mod candidate;
 pub mod datagram;
@@ -37,6 +38,8 @@ pub mod link;
 pub mod nat;
 pub mod pairing;
 pub mod path;
+pub mod relay;
+pub mod seal;
 pub mod session;
 pub mod stun;
 pub mod tls;

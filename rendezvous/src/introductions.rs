@@ -6,12 +6,13 @@ use std::time::Instant;
 use common::identity::PeerId;
 use common::introduction::IntroductionId;
 
-use crate::limits::{INTRODUCTION_LIFETIME, INTRODUCTIONS_OF_ONE_KEY, INTRODUCTIONS_REMEMBERED, TRICKLES};
+use crate::limits::{INTRODUCTION_LIFETIME, INTRODUCTIONS_OF_ONE_KEY, INTRODUCTIONS_REMEMBERED, LETTERS, TRICKLES};
 
 #[derive(Debug, Clone, Copy)]
 struct Party {
     peer: PeerId,
     trickles_left: u8,
+    letters_left: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,7 @@ impl Introductions {
             self.forget(oldest);
         }
         let expires = now + INTRODUCTION_LIFETIME;
-        let parties = [requester, responder].map(|peer| Party { peer, trickles_left: TRICKLES });
+        let parties = [requester, responder].map(|peer| Party { peer, trickles_left: TRICKLES, letters_left: LETTERS });
         self.live.insert(id, Live { parties, expires });
         self.by_age.insert((expires, id));
         true
@@ -56,9 +57,25 @@ impl Introductions {
 
     /// `from` sends candidates into this introduction: to whom they go, or `None` if they go nowhere.
     pub fn trickle(&mut self, id: IntroductionId, from: PeerId, now: Instant) -> Option<PeerId> {
+        self.pass(id, from, now, |party| &mut party.trickles_left)
+    }
+
+    /// The same for an envelope.
+    pub fn letter(&mut self, id: IntroductionId, from: PeerId, now: Instant) -> Option<PeerId> {
+        self.pass(id, from, now, |party| &mut party.letters_left)
+    }
+
+    fn pass(
+        &mut self,
+        id: IntroductionId,
+        from: PeerId,
+        now: Instant,
+        left: impl Fn(&mut Party) -> &mut u8,
+    ) -> Option<PeerId> {
         let live = self.live.get_mut(&id).filter(|live| now < live.expires)?;
         let at = live.parties.iter().position(|party| party.peer == from)?;
-        live.parties[at].trickles_left = live.parties[at].trickles_left.checked_sub(1)?;
+        let left = left(&mut live.parties[at]);
+        *left = left.checked_sub(1)?;
         Some(live.parties[1 - at].peer)
     }
 

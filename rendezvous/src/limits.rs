@@ -23,6 +23,9 @@ pub const INTRODUCTION_LIFETIME: Duration = Duration::from_secs(60);
 /// Boxes of candidates that one side may send into one introduction: one with its host candidates, and one for each
 /// port mapping protocol and each change of network after it.
 pub const TRICKLES: u8 = 8;
+/// Envelopes that one side may send into one introduction. What it says first rides with the introduction; the answer is
+/// one of receipts, and until the relayed connection stands, two round trips later, there may be some more.
+pub const LETTERS: u8 = 8;
 /// Introductions of one key that are remembered for trickling: all that [`INTRODUCTIONS`] allows in their lifetime.
 /// Beyond it the oldest are forgotten, and cost their parties the trickling, not the introduction.
 pub const INTRODUCTIONS_OF_ONE_KEY: usize = 2048;

@@ -12,9 +12,10 @@ use std::time::Instant;
 use common::candidate::canonical;
 use common::identity::PeerId;
 use common::introduction::{
-    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, MAX_SEALED, Register, Registered, Role,
-    StunEndpoints, ToServer, Trickle,
+    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Register,
+    Registered, Role, StunEndpoints, ToServer, Trickle,
 };
+use common::seal::MAX_ENVELOPE;
 
 use crate::budgets::Budgets;
 use crate::introductions::Introductions;
@@ -122,6 +123,7 @@ impl Server {
                 ToServer::Update(register) => self.registry.update(&peer, register).map_err(Fault::from),
                 ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
                 ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
+                ToServer::Letter(letter) => self.letter(peer, letter, now),
             }
         };
         if let Err(fault) = done {
@@ -234,10 +236,11 @@ impl Server {
         introduce: Introduce,
         now: Instant,
     ) -> Result<(), Fault> {
-        let Introduce { request, peer: wanted, capability, sealed } = introduce;
+        let Introduce { request, peer: wanted, capability, sealed, envelope } = introduce;
         if sealed.len() > MAX_SEALED {
             return Err(Fault::Protocol(format!("a sealed box has at most {MAX_SEALED} bytes")));
         }
+        check_envelope(&envelope)?;
         if !self.budgets.may_ask(peer, now) {
             return Err(Fault::RateLimited("too many introductions"));
         }
@@ -257,11 +260,14 @@ impl Server {
         while !self.introductions.add(id, peer, wanted, now) {
             id = IntroductionId(id.0.wrapping_add(1));
         }
-        let tell = |to, peer, role, (addresses, profile), sealed| {
-            Output::Send(to, FromServer::Introduction(Introduction { id, peer, role, addresses, profile, sealed }))
+        let tell = |to, peer, role, (addresses, profile), sealed, envelope| {
+            let relay = None;
+            let introduction = Introduction { id, peer, role, addresses, profile, sealed, envelope, relay };
+            Output::Send(to, FromServer::Introduction(introduction))
         };
-        self.outputs.push_back(tell(connection, wanted, Role::Requester { request }, to_requester, Vec::new()));
-        self.outputs.push_back(tell(responder, peer, Role::Responder, to_responder, sealed));
+        let (none, role) = (Vec::new(), Role::Requester { request });
+        self.outputs.push_back(tell(connection, wanted, role, to_requester, none.clone(), none));
+        self.outputs.push_back(tell(responder, peer, Role::Responder, to_responder, sealed, envelope));
         Ok(())
     }
 
@@ -273,6 +279,15 @@ impl Server {
         let to = self.introductions.trickle(trickle.introduction, peer, now);
         if let Some(to) = to.and_then(|to| self.registry.get(&to)).map(|registration| registration.connection) {
             self.send(to, FromServer::Trickle(trickle));
+        }
+        Ok(())
+    }
+
+    fn letter(&mut self, peer: PeerId, letter: Letter, now: Instant) -> Result<(), Fault> {
+        check_envelope(&letter.envelope)?;
+        let to = self.introductions.letter(letter.introduction, peer, now);
+        if let Some(to) = to.and_then(|to| self.registry.get(&to)).map(|registration| registration.connection) {
+            self.send(to, FromServer::Letter(letter));
         }
         Ok(())
     }
@@ -301,6 +316,13 @@ impl Server {
         };
         self.send(connection, message);
         self.close(connection, close);
+    }
+}
+
+fn check_envelope(envelope: &[u8]) -> Result<(), Fault> {
+    match envelope.len() {
+        0..=MAX_ENVELOPE => Ok(()),
+        _ => Err(Fault::Protocol(format!("an envelope has at most {MAX_ENVELOPE} bytes"))),
     }
 }
 

@@ -319,6 +319,7 @@ impl Driver {
                     peer.trickled(&trickle, now, &mut self.node);
                 }
             }
+            FromServer::Letter(_) | FromServer::ChannelClosed(_) => {}
             FromServer::Refused { request } => {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.is_request(request)) {
                     peer.refused(now, &mut self.node);

@@ -132,6 +132,7 @@ impl Peer {
             peer: self.id,
             capability: self.pairing.capability(rendezvous),
             sealed: node.sealed_candidates(&self.pairing, &request_context(rendezvous)),
+            envelope: Vec::new(),
         };
         if node.ask(ToServer::Introduce(introduce)) {
             self.request = Some((request, now + REQUEST_TIMEOUT));

@@ -83,7 +83,8 @@ impl Client {
     pub(super) fn ask(&mut self) {
         let Identity { pairing, rendezvous, .. } = &self.identity;
         let (peer, capability) = (pairing.peer(), pairing.capability(*rendezvous));
-        self.tell(&ToServer::Introduce(Introduce { request: 1, peer, capability, sealed: self.sealed() }));
+        let (sealed, envelope) = (self.sealed(), Vec::new());
+        self.tell(&ToServer::Introduce(Introduce { request: 1, peer, capability, sealed, envelope }));
     }
 
     fn sealed(&self) -> Vec<u8> {

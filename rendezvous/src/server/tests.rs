@@ -141,7 +141,7 @@ fn a_box_that_is_too_long_is_a_fault_of_its_sender() {
     let sealed = vec![0; MAX_SEALED + 1];
     let out = world.say(bob, ToServer::Trickle(Trickle { introduction: id, sealed: sealed.clone() }));
     assert!(matches!(out[..], [Output::Send(to, _), Output::Close(_, CloseCode::Protocol)] if to == bob), "{out:?}");
-    let introduce = Introduce { request: 1, peer: key(2), capability: capability(12), sealed };
+    let introduce = Introduce { request: 1, peer: key(2), capability: capability(12), sealed, envelope: Vec::new() };
     let out = world.say(alice, ToServer::Introduce(introduce));
     assert!(matches!(out[..], [Output::Send(to, _), Output::Close(_, CloseCode::Protocol)] if to == alice), "{out:?}");
     assert_eq!(world.server.registered(), 0);
@@ -498,7 +498,9 @@ impl World {
     }
 
     fn introduce(&mut self, client: ConnectionId, peer: u8, with: u32) -> Vec<Output> {
-        let introduce = Introduce { request: 7, peer: key(peer), capability: capability(with), sealed: vec![1, 2, 3] };
+        let sealed = vec![1, 2, 3];
+        let introduce =
+            Introduce { request: 7, peer: key(peer), capability: capability(with), sealed, envelope: vec![] };
         self.say(client, ToServer::Introduce(introduce))
     }
 

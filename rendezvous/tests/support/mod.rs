@@ -108,7 +108,7 @@ impl Person {
 
     pub fn introduce(&self, request: u32, peer: PeerId, place: &Place) -> ToServer {
         let capability = self.capability(peer, place);
-        ToServer::Introduce(Introduce { request, peer, capability, sealed: vec![7; 40] })
+        ToServer::Introduce(Introduce { request, peer, capability, sealed: vec![7; 40], envelope: vec![] })
     }
 
     pub async fn connect(&self, place: &Place) -> Client {
