@@ -25,7 +25,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => {
             // First of all: with a second thread the kernel would refuse.
             netsim::netns::enter_user_namespace_if_needed()?;
-            commands::verify::run(&arguments)
+            commands::verify::run(&arguments, &on_signals(CtrlC::Us)?)
         }
         #[cfg(target_os = "linux")]
         Command::Run(arguments) => {

@@ -16,7 +16,7 @@ use common::nat::{self, NatProfile};
 use rendezvous::stun_service::{Layout, Place, StunService};
 
 use crate::model::behaviour::{Behaviour, Filtering, Hairpinning, Mapping, PortAssignment};
-use crate::model::{Access, Families, HostId, INTERNET, Line, Observed, Router, Topology, presets};
+use crate::model::{Access, Families, HostId, INTERNET, Line, Observed, Router, Survey, Topology, presets};
 use crate::virtual_net::{Datagram, Endpoint, VirtualNet};
 
 #[test]
@@ -52,9 +52,8 @@ fn discovery_tells_the_port_assignments_apart() {
 /// Holds what is discovered against what was configured, of NATs in series from the inside.
 fn judge(nats: &[Behaviour]) {
     let seen = look(nats);
-    let observed: Vec<Observed> = nats.iter().map(Observed::from).collect();
-    let mapping = observed.iter().map(|nat| nat.mapping).max().unwrap_or(Mapping::EndpointIndependent);
-    let filtering = observed.iter().map(|nat| nat.filtering).max().unwrap_or(Filtering::EndpointIndependent);
+    let survey = Survey::of_chain(&nats.iter().collect::<Vec<_>>());
+    let Observed { mapping, filtering, translated, hairpinning, .. } = *survey.observed().expect("UDP passes");
     let theirs = match mapping {
         Mapping::EndpointIndependent => nat::Mapping::EndpointIndependent,
         Mapping::AddressDependent => nat::Mapping::AddressDependent,
@@ -67,12 +66,8 @@ fn judge(nats: &[Behaviour]) {
         Filtering::AddressAndPortDependent => nat::Filtering::AddressAndPortDependent,
     };
     assert_eq!(seen.filtering, Some(theirs), "{nats:?}");
-    assert_eq!(seen.translated, Some(!nats.is_empty()));
-    // A hairpin that another mapping for each destination and a filter make useless is none (see `common::discovery`).
-    let useless = mapping != Mapping::EndpointIndependent && filtering != Filtering::EndpointIndependent;
-    if let Some(outermost) = observed.last().filter(|_| !useless) {
-        assert_eq!(seen.hairpinning, Some(outermost.hairpinning), "{nats:?}");
-    }
+    assert_eq!(seen.translated, Some(translated));
+    assert_eq!(seen.hairpinning, hairpinning, "{nats:?}");
 }
 
 const MAIN: u16 = 4000;

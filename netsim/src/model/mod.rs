@@ -21,7 +21,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`behaviour`] | the vocabulary, and [`Behaviour`]: how a box is configured; [`Observed`] is what can be seen of it |
+//! | [`behaviour`] | the vocabulary, and [`Behaviour`]: how a box is configured; [`Observed`] is what can be seen of one or of several in series |
 //! | [`presets`] | the boxes that there are, and the real devices each stands for |
 //! | [`Nat`] | one box at work: NAT or firewall |
 //! | [`Link`] | one direction of a line at work; [`Line`] is how it is configured |
@@ -42,6 +42,8 @@
 //! - Of TCP a box sees SYN, FIN and RST and keeps time by them (RFC 5382); it checks no sequence numbers.
 //! - Routers have no address of their own on the inside, so they cannot be pinged or asked for a port mapping.
 //! - Blocks of ports belong to a host until the box reboots.
+//! - What hangs on a firewall for IPv4 (one that translates nothing) is reached from above if it is a host, not if it is a
+//!   router.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -50,7 +52,7 @@ pub mod behaviour;
 mod dropped;
 pub mod link;
 pub mod nat;
-mod observed;
+pub mod observed;
 mod packet;
 pub mod presets;
 mod random;
@@ -62,7 +64,7 @@ pub use behaviour::Behaviour;
 pub use dropped::DropReason;
 pub use link::{Line, Link};
 pub use nat::Nat;
-pub use observed::{EarlyProbe, Observed};
+pub use observed::{EarlyProbe, Observed, SeenPorts, Survey};
 pub use packet::{DEFAULT_TTL, Kind, Packet, Protocol, Quote, TcpFlags};
 pub use presets::{Access, Preset};
 pub use random::Random;

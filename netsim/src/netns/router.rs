@@ -4,11 +4,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::prefix::Prefix;
-use super::survey::Survey;
-use crate::model::Behaviour;
 use crate::model::behaviour::{
     Filtering, Hairpinning, Lifetimes, Limits, Mapping, PortAssignment, Quirks, StrayInbound, Translation,
 };
+use crate::model::{Behaviour, Survey};
 
 /// What the router does with packets that arrive on its WAN side, are for itself, and answer nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

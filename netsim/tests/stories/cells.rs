@@ -10,7 +10,7 @@ use std::time::Duration;
 use netsim::model::behaviour::{Filtering, Hairpinning, Mapping, PortAssignment};
 use netsim::netns::{Error, Network, Router, UdpTimeouts, WanInput, in_namespaces, survey};
 
-use crate::wire::Voice;
+use crate::voice::Voice;
 
 #[test]
 fn every_cell_keeps_its_promise_whatever_its_ports_and_with_hairpinning() {

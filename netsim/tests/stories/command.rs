@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use netsim::model::presets;
+
 #[test]
 fn each_kind_of_router_does_what_it_was_configured_to_do() {
     let output = netsim(&["verify"]).output().unwrap();
@@ -20,9 +22,27 @@ fn the_model_does_to_real_packets_what_it_was_configured_to_do() {
     let output = netsim(&["verify", "--driver", "wire"]).output().unwrap();
     let table = stdout(&output);
     assert!(output.status.success(), "{output:?}");
-    // Nine cells and every preset with one NAT; the kernel has no blocks of ports, the model has.
-    assert!(table.matches("agrees").count() > 20 && table.contains("\ncgnat                configured"), "{table}");
-    assert_eq!(table.matches("agrees").count(), table.matches("configured").count(), "{table}");
+    // Nine cells, a series, and every preset, dual_stack over both versions of IP.
+    let kinds = 9 + 1 + presets::all().len() + 1;
+    assert_eq!((table.matches("agrees").count(), table.matches("configured").count()), (kinds, kinds), "{table}");
+    for preset in presets::all() {
+        assert!(table.contains(&format!("\n{}", preset.name)), "{table}");
+    }
+    let says = |kind: &str, what: &str| table.lines().any(|line| line.starts_with(kind) && line.contains(what));
+    assert!(says("open ", "none: its own address      endpoint-independent"), "{table}");
+    assert!(says("udp_blocked ", "no UDP gets out, TCP does"), "{table}");
+    assert!(says("dual_stack (IPv6) ", "none: its own address      address-and-port-dependent"), "{table}");
+}
+
+#[test]
+fn what_a_driver_cannot_build_is_listed_with_the_reason_and_the_rest_is_measured() {
+    let kinds = "open,home_behind_carrier,home_behind_cgnat,dual_stack";
+    let output = netsim(&["verify", "--kinds", kinds]).output().unwrap();
+    let table = stdout(&output);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((table.matches("agrees").count(), table.matches("configured").count()), (3, 3), "{table}");
+    assert!(table.contains("home_behind_cgnat    not by this driver: kernel rules do not do this: limits"), "{table}");
+    assert!(table.contains("dual_stack (IPv6)    not by this driver: its networks have no IPv6"), "{table}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use netsim::netns::{Error, Network, Prefix, Router, in_namespaces};
 
-use crate::wire::Voice;
+use crate::voice::Voice;
 
 #[test]
 fn two_hosts_behind_one_router_talk_over_the_lan() {

@@ -6,7 +6,10 @@
 mod cells;
 mod command;
 mod coturn;
+#[path = "../shared/coturn.rs"]
+mod judge;
 mod lifetime;
 mod links;
 mod routers;
-mod wire;
+#[path = "../shared/voice.rs"]
+mod voice;

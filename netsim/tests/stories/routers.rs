@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netsim::netns::{Error, Network, Router, UdpTimeouts, WanInput, in_namespaces, survey};
 
-use crate::wire::Voice;
+use crate::voice::Voice;
 
 #[test]
 fn a_home_router_keeps_one_mapping_for_all_destinations() {

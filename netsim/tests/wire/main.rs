@@ -6,7 +6,11 @@
 mod alike;
 mod coturn;
 mod errors;
+#[path = "../shared/coturn.rs"]
+mod judge;
 mod lifetime;
 mod lines;
 mod nats;
+mod surveys;
+#[path = "../shared/voice.rs"]
 mod voice;
