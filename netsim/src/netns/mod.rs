@@ -46,7 +46,9 @@ pub use prefix::Prefix;
 pub use privilege::{Story, enter_user_namespace_if_needed, in_namespaces};
 pub use process::Process;
 pub use router::{NotByKernel, Router, UdpTimeouts, WanInput};
-pub use survey::{Vantage, kernel_routers, kernel_site, survey, survey_between, survey_over, survey_series};
+pub use survey::{
+    Patient, Vantage, kernel_routers, kernel_site, lifetimes, survey, survey_between, survey_over, survey_series,
+};
 
 pub(crate) use namespace::Namespace;
 pub(crate) use netlink::Netlink;

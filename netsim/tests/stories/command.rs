@@ -1,8 +1,11 @@
 //! The `netsim` program, as it is typed.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
 
 use netsim::model::presets;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 #[test]
 fn each_kind_of_router_does_what_it_was_configured_to_do() {
@@ -43,6 +46,35 @@ fn what_a_driver_cannot_build_is_listed_with_the_reason_and_the_rest_is_measured
     assert_eq!((table.matches("agrees").count(), table.matches("configured").count()), (3, 3), "{table}");
     assert!(table.contains("home_behind_cgnat    not by this driver: kernel rules do not do this: limits"), "{table}");
     assert!(table.contains("dual_stack (IPv6)    not by this driver: its networks have no IPv6"), "{table}");
+}
+
+#[test]
+fn a_measurement_of_minutes_ends_with_ctrl_c_and_says_so() {
+    for driver in ["kernel", "wire"] {
+        let arguments = ["verify", "--lifetimes", "--driver", driver, "--kinds", "home,udp_blocked"];
+        let mut running = netsim(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut table = BufReader::new(running.stdout.take().unwrap());
+        let mut head = String::new();
+        // It is told when the network is about to be built.
+        table.read_line(&mut head).unwrap();
+        assert!(head.starts_with("KIND ") && head.contains("UNREPLIED"), "{head}");
+        kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGINT).unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(130), "{driver}");
+        let mut rest = String::new();
+        table.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn where_nothing_is_remembered_there_is_no_lifetime_to_wait_for() {
+    let arguments = ["verify", "--lifetimes", "--driver", "wire", "--json", "--kinds", "open,udp_blocked"];
+    let output = netsim(&arguments).output().unwrap();
+    let kinds = stdout(&output);
+    let kinds: Vec<serde_json::Value> = kinds.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(kinds[0]["because"], "not measured: nothing on the way remembers anything");
+    assert_eq!(kinds[1]["because"], "not measured: no UDP gets out");
 }
 
 #[test]

@@ -11,5 +11,6 @@ mod judge;
 mod lifetime;
 mod links;
 mod routers;
+mod silence;
 #[path = "../shared/voice.rs"]
 mod voice;

@@ -11,6 +11,7 @@ mod judge;
 mod lifetime;
 mod lines;
 mod nats;
+mod silence;
 mod surveys;
 #[path = "../shared/voice.rs"]
 mod voice;

@@ -10,7 +10,7 @@ use netsim::wire::Internet;
 use super::{Driver, Report};
 
 /// Of the model's luck: the same in every run.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 /// Something to verify, over one version of IP.
 #[derive(Clone)]
@@ -25,9 +25,9 @@ pub(super) struct Kind {
 pub(super) struct Subject {
     driver: Driver,
     /// As the model has it.
-    access: Access,
+    pub(super) access: Access,
     /// As the kernel has it: in series, the nearest to the host first.
-    routers: Vec<Router>,
+    pub(super) routers: Vec<Router>,
     family: Family,
 }
 
@@ -92,7 +92,7 @@ impl Kind {
 
 impl Subject {
     /// What each box on the way is configured to do, the nearest to the host first.
-    fn chain(&self) -> Vec<Behaviour> {
+    pub(super) fn chain(&self) -> Vec<Behaviour> {
         match self.driver {
             Driver::Kernel => self.routers.iter().map(Router::behaviour).collect(),
             Driver::Wire => {

@@ -1,6 +1,8 @@
 //! What can be seen of a way to the Internet from outside, by a survey, and what the [`Behaviour`]s on it promise such a
 //! survey. Several boxes in series are seen as one: each does its worst, and [`Survey::of_chain`] knows what that is.
 
+mod lifetimes;
+
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +13,7 @@ use serde::Serialize;
 use super::addresses::Family;
 use super::behaviour::{Behaviour, Filtering, Hairpinning, Mapping, PortAssignment, StrayInbound, Translation};
 use super::presets::Access;
+pub use lifetimes::{Act, Answer, ObservedLifetimes, Question, Script, SeenLifetimes, SeenRefresh, Span, judge, plan};
 
 /// Between two ports of what is seen as a sequence. Eight random ports are all as near as this, and in order, once in 10^12
 /// surveys.

@@ -1,7 +1,16 @@
-//! What is to be seen of boxes in series.
+//! What is to be seen of boxes in series, and lifetimes in virtual time.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "virtual time has to start somewhere, and only the clock makes an Instant"
+)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use super::*;
-use crate::model::presets;
+use crate::model::behaviour::{Lifetimes, Refresh};
+use crate::model::{Families, INTERNET, Line, Packet, Router, Topology, presets};
 
 #[test]
 fn a_chain_is_seen_as_the_worst_of_its_boxes() {
@@ -44,4 +53,71 @@ fn a_probe_moves_a_mapping_only_if_it_gets_as_far_as_the_box_that_takes_it_in() 
     assert_eq!(probe(&[&open, &cone]), Some(EarlyProbe::MovesMapping));
     assert_eq!(probe(&[&open, &home]), Some(EarlyProbe::Harmless));
     assert_eq!(probe(&[&home, &open]), Some(EarlyProbe::MovesMapping));
+}
+
+#[test]
+fn every_presets_lifetimes_are_seen_as_configured() {
+    for preset in presets::all() {
+        for family in Family::ALL {
+            let chain: Vec<&Behaviour> =
+                preset.access.routers.iter().filter_map(|router| router.behaviour(family)).collect();
+            if let Some(expected) = ObservedLifetimes::of_chain(&chain) {
+                let seen = in_virtual_time(&preset.access, family, &plan(&expected));
+                assert!(expected.agrees(&seen), "{}: {expected:?} was seen as {seen:?}", preset.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_box_that_does_not_do_what_is_expected_is_found_out() {
+    let lifetimes = |unreplied, replied, refresh| {
+        let [unreplied, replied] = [unreplied, replied].map(Duration::from_secs);
+        Lifetimes { unreplied, replied, settles_after: Duration::ZERO, refresh }
+    };
+    let configured = lifetimes(30, 120, Refresh::BothWays);
+    let expected = ObservedLifetimes::of_chain(&[&presets::home().lifetimes(configured)]).expect("it forgets");
+    for other in [
+        lifetimes(29, 120, Refresh::BothWays),
+        lifetimes(31, 120, Refresh::BothWays),
+        lifetimes(30, 117, Refresh::BothWays),
+        lifetimes(30, 300, Refresh::BothWays),
+        lifetimes(30, 120, Refresh::OutboundOnly),
+    ] {
+        let routers = vec![Router::ipv4(presets::home().lifetimes(other))];
+        let access = Access { families: Families::Ipv4, routers };
+        let seen = in_virtual_time(&access, Family::Ipv4, &plan(&expected));
+        assert!(!expected.agrees(&seen), "{other:?} was seen as {seen:?}");
+    }
+}
+
+/// Plays the scripts, each in a network of its own.
+fn in_virtual_time(access: &Access, family: Family, scripts: &[Script]) -> SeenLifetimes {
+    judge(&scripts.iter().map(|script| play(access, family, script)).collect::<Vec<Answer>>())
+}
+
+fn play(access: &Access, family: Family, script: &Script) -> Answer {
+    let mut topology: Topology<()> = Topology::new(1);
+    let lan = access.build_on_the_internet(&mut topology, Line::default());
+    let [alice, server] = [lan, INTERNET].map(|network| topology.add_host(network, Families::Both, Line::default()));
+    let [hers, its]: [IpAddr; 2] = [alice, server].map(|host| {
+        let addresses = topology.addresses(host);
+        let of_family = if family == Family::Ipv4 { addresses.ipv4 } else { addresses.ipv6 };
+        of_family.expect("an address")
+    });
+    let (hers, its) = (SocketAddr::new(hers, 4000), SocketAddr::new(its, 3478));
+    let mut now = Instant::now();
+    let (mut mapped, mut arrived, mut silence) = (hers, false, Duration::ZERO);
+    for (after, act) in &script.steps {
+        (now, silence) = (now + *after, *after);
+        if matches!(act, Act::Out | Act::Exchange) {
+            topology.handle_packet(alice, Packet::udp(hers, its, 1), (), now);
+            mapped = topology.poll_delivery().expect("it gets out").packet.source;
+        }
+        if *act != Act::Out {
+            topology.handle_packet(server, Packet::udp(its, mapped, 1), (), now);
+            arrived = topology.poll_delivery().is_some();
+        }
+    }
+    Answer { question: script.question, silence: silence..=silence, arrived }
 }

@@ -7,6 +7,7 @@
 //!                alice     bob                  its LAN
 //! ```
 
+mod lifetimes;
 mod vantage;
 mod voice;
 
@@ -20,6 +21,7 @@ use super::router::{NotByKernel, Router};
 use crate::model::behaviour::{Filtering, Mapping};
 use crate::model::observed::NEAR;
 use crate::model::{Access, EarlyProbe, Family, Observed, SeenPorts, Survey};
+pub use lifetimes::{Patient, lifetimes};
 pub use vantage::Vantage;
 use voice::{BELATED, SURELY, Voice};
 
