@@ -151,9 +151,10 @@ fn what_only_the_model_can_do_is_refused_for_the_kernel_by_name_and_told_by_the_
 
 #[test]
 fn the_example_in_the_documentation_is_a_scenario() {
-    let page = include_str!("../../docs/scenarios.md");
-    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let scenario = read(example).unwrap();
-    assert_eq!(Driver::for_scenario(&scenario), Ok(Driver::Netns));
-    assert!(example.lines().count() <= 10);
+    for page in [include_str!("../../docs/scenarios.md"), include_str!("../../README.md")] {
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let scenario = read(example).unwrap();
+        assert_eq!(Driver::for_scenario(&scenario), Ok(Driver::Netns));
+        assert!(example.lines().count() <= 10);
+    }
 }
