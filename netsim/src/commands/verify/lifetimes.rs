@@ -10,6 +10,7 @@ use netsim::model::{Behaviour, Line};
 use netsim::netns::{self, Network, Patient, Vantage, kernel_site};
 use netsim::scenario::Interrupt;
 use netsim::wire::Internet;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::kinds::{Kind, SEED, Subject};
 use super::{Driver, Progress, Report, table};
@@ -22,6 +23,11 @@ type Found<'a> = Report<'a, ObservedLifetimes, SeenLifetimes>;
 /// Whether all agree; `None` if somebody did not want to wait for that.
 pub(super) fn run(kinds: &[Kind], driver: Driver, json: bool, interrupt: &Interrupt) -> anyhow::Result<Option<bool>> {
     let expected: Vec<Result<ObservedLifetimes, String>> = kinds.iter().map(expected).collect();
+    // Some eight hundred sockets and namespaces for all kinds: near the usual limit of 1024. If it cannot be raised, the
+    // kernel says so where it is reached.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     let mut out = io::stdout().lock();
     if !json {
         writeln!(out, "{:<31} {:<15} {:<15} REFRESHED BY", "KIND", "UNREPLIED", "REPLIED")?;
