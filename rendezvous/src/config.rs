@@ -25,6 +25,8 @@ pub struct Config {
     pub data: PathBuf,
     /// What links name in place of the listening address.
     pub host: Option<Host>,
+    /// Forward datagrams between two who were introduced.
+    pub relay: bool,
     /// How much is allowed.
     pub limits: Limits,
 }
@@ -33,7 +35,7 @@ impl Config {
     /// A server on this address with its data in this folder, and defaults in everything else.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
         let (data, limits) = (data.into(), Limits::default());
-        Config { listen: vec![listen], ipv6_optional: false, data, host: None, limits }
+        Config { listen: vec![listen], ipv6_optional: false, data, host: None, relay: true, limits }
     }
 }
 
@@ -153,6 +155,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether to relay, as a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Relay {
+    /// Forward.
+    On,
+    /// Introduce only.
+    Off,
+}
+
 /// The flags of `rendezvous run`, and their environment variables.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
@@ -169,7 +180,12 @@ pub struct RunArgs {
     /// Folder of the server's key; /var/lib/rendezvous for root, else the user's data folder
     #[arg(long, env = "RENDEZVOUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// TOML file with any of: listen, host, data, log-format, and a table of limits
+    /// Whether to forward the datagrams of two clients who cannot reach each other directly [default: on]
+    ///
+    /// They are encrypted from end to end; what it costs is bandwidth. Each client may send as much as the limits say.
+    #[arg(long, env = "RENDEZVOUS_RELAY", value_name = "on|off", hide_possible_values = true)]
+    pub relay: Option<Relay>,
+    /// TOML file with any of: listen, host, data, relay, log-format, and a table of limits
     #[arg(long, env = "RENDEZVOUS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How log lines on standard error look [default: text]
@@ -184,6 +200,7 @@ struct FileConfig {
     listen: Option<Vec<ListenAddress>>,
     host: Option<Host>,
     data: Option<PathBuf>,
+    relay: Option<bool>,
     log_format: Option<LogFormat>,
     limits: Option<Limits>,
 }
@@ -204,6 +221,7 @@ impl RunArgs {
             listen: if listen.is_empty() { listen::everywhere(port) } else { chosen },
             data,
             host: self.host.or(file.host),
+            relay: self.relay.map(|relay| relay == Relay::On).or(file.relay).unwrap_or(true),
             limits: file.limits.unwrap_or_default(),
         };
         Ok((config, self.log_format.or(file.log_format).unwrap_or_default()))
@@ -247,6 +265,16 @@ mod tests {
         assert_eq!(config.listen, listen::everywhere(3478));
         assert!(config.ipv6_optional);
         assert_eq!(format, LogFormat::Text);
+    }
+
+    #[test]
+    fn it_relays_unless_the_file_says_no_and_the_flag_wins() {
+        let relay = |file: &str| resolve(file, &[]).map(|(config, _)| config.relay).expect("a configuration");
+        assert_eq!([relay(""), relay("relay = false"), relay("relay = true")], [true, false, true]);
+        let args = RunArgs { relay: Some(Relay::Off), data: Some("/data".into()), ..RunArgs::default() };
+        assert!(!args.resolve().expect("a configuration").0.relay);
+        let error = resolve("limits.relay-bytes-per-second = 0", &[]).expect_err("none at all").to_string();
+        assert!(error.contains("nonzero"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::hub::{Hub, Outgoing, close};
 use crate::limits::PATIENCE;
+use crate::relay::SocketIndex;
 use crate::server::ConnectionId;
 
 /// How long the last words may take to be acknowledged: two round trips of a satellite link would be more, but a server
@@ -27,7 +28,7 @@ const WRITING: Duration = Duration::from_secs(10);
 const CHUNK: usize = 16 * 1024;
 
 /// Serves a connection whose handshake was admitted, to its end.
-pub async fn serve(hub: Arc<Hub>, connecting: Connecting, stun: StunEndpoints) {
+pub async fn serve(hub: Arc<Hub>, connecting: Connecting, socket: SocketIndex, stun: StunEndpoints) {
     let connected = timeout(PATIENCE, connecting).await;
     hub.handshake_ended();
     let connection = match connected {
@@ -40,18 +41,18 @@ pub async fn serve(hub: Arc<Hub>, connecting: Connecting, stun: StunEndpoints) {
     if let Err(code) = hub.arrived(source) {
         return close(&connection, code);
     }
-    converse(&hub, &connection, stun).await;
+    converse(&hub, &connection, socket, stun).await;
     hub.departed(source);
 }
 
-async fn converse(hub: &Hub, connection: &Connection, stun: StunEndpoints) {
+async fn converse(hub: &Hub, connection: &Connection, socket: SocketIndex, stun: StunEndpoints) {
     let Some(peer) = peer_of(connection) else { return close(connection, CloseCode::Protocol) };
     let (send, recv) = match timeout(PATIENCE, connection.accept_bi()).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return debug!(%error, "gone before its first frame"),
         Err(_) => return close(connection, CloseCode::Silent),
     };
-    let (id, outgoing) = hub.join(connection, peer, stun);
+    let (id, outgoing) = hub.join(connection, peer, socket, stun);
     let mut writing = pin!(write(connection, send, outgoing));
     tokio::select! {
         () = &mut writing => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::identity::PeerId;
@@ -12,7 +12,9 @@ use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
 use crate::admission::{Admission, Verdict};
+use crate::forwarder::Forwarder;
 use crate::limits::OUTGOING_QUEUE;
+use crate::relay::{Location, SocketIndex};
 use crate::server::{ConnectionId, Output, Server};
 
 /// What a connection is to write next.
@@ -36,6 +38,7 @@ struct State {
     admission: Admission,
     clients: BTreeMap<ConnectionId, Client>,
     next: u64,
+    forwarder: Arc<Forwarder>,
 }
 
 /// Shared by all connections.
@@ -51,8 +54,8 @@ pub fn close(connection: &Connection, code: CloseCode) {
 
 impl Hub {
     /// No connections yet.
-    pub fn new(server: Server, admission: Admission) -> Self {
-        Hub { state: Mutex::new(State { server, admission, clients: BTreeMap::new(), next: 0 }) }
+    pub fn new(server: Server, admission: Admission, forwarder: Arc<Forwarder>) -> Self {
+        Hub { state: Mutex::new(State { server, admission, clients: BTreeMap::new(), next: 0, forwarder }) }
     }
 
     /// What to do with a first packet.
@@ -75,11 +78,12 @@ impl Hub {
         self.lock().admission.closed(ip);
     }
 
-    /// A connection has opened its stream: its number, and what is to be written to it.
+    /// A connection to this socket has opened its stream: its number, and what is to be written to it.
     pub fn join(
         &self,
         connection: &Connection,
         peer: PeerId,
+        socket: SocketIndex,
         stun: StunEndpoints,
     ) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
         let (queue, outgoing) = mpsc::channel(OUTGOING_QUEUE);
@@ -87,7 +91,8 @@ impl Hub {
         let id = ConnectionId(state.next);
         state.next += 1;
         state.clients.insert(id, Client { connection: connection.clone(), queue });
-        state.server.handle_connected(id, peer, connection.remote_address(), stun, Instant::now());
+        let location = Location { socket, local_ip: connection.local_ip(), address: connection.remote_address() };
+        state.server.handle_connected(id, peer, location, stun, Instant::now());
         state.pump();
         (id, outgoing)
     }
@@ -102,7 +107,7 @@ impl Hub {
     /// Something has arrived that is no frame.
     pub fn broken(&self, from: ConnectionId, why: &dyn fmt::Display) {
         let mut state = self.lock();
-        state.server.handle_broken(from, why);
+        state.server.handle_broken(from, why, Instant::now());
         state.pump();
     }
 
@@ -110,7 +115,7 @@ impl Hub {
     pub fn leave(&self, id: ConnectionId) {
         let mut state = self.lock();
         state.clients.remove(&id);
-        state.server.handle_closed(id);
+        state.server.handle_closed(id, Instant::now());
         state.pump();
     }
 
@@ -118,7 +123,8 @@ impl Hub {
     pub fn tick(&self) {
         let now = Instant::now();
         let mut state = self.lock();
-        let State { server, clients, .. } = &mut *state;
+        let State { server, clients, forwarder, .. } = &mut *state;
+        server.handle_relayed(forwarder.take_used(), now);
         for (id, client) in clients.iter() {
             server.handle_moved(*id, client.connection.remote_address(), now);
         }
@@ -129,13 +135,18 @@ impl Hub {
     /// Sends everybody away.
     pub fn drain(&self) {
         let mut state = self.lock();
-        state.server.handle_drain();
+        state.server.handle_drain(Instant::now());
         state.pump();
     }
 
     /// How many clients are registered.
     pub fn registered(&self) -> usize {
         self.lock().server.registered()
+    }
+
+    /// How many relay channels live.
+    pub fn channels(&self) -> usize {
+        self.lock().server.channels()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,7 +157,11 @@ impl Hub {
 
 impl State {
     fn pump(&mut self) {
-        while let Some(output) = self.server.poll_output() {
+        loop {
+            while let Some(change) = self.server.poll_change() {
+                self.forwarder.apply(change);
+            }
+            let Some(output) = self.server.poll_output() else { return };
             match output {
                 Output::Send(to, message) => {
                     let Some(client) = self.clients.get(&to) else { continue };
@@ -154,7 +169,7 @@ impl State {
                         tracing::debug!(connection = to.0, "the client does not read; closing");
                         close(&client.connection, CloseCode::Slow);
                         self.clients.remove(&to);
-                        self.server.handle_closed(to);
+                        self.server.handle_closed(to, Instant::now());
                     }
                 }
                 Output::Close(to, code) => {

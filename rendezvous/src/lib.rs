@@ -23,28 +23,39 @@
 //! missing (there is no Bob, he is not here, he does not know Alice, she asks too often), the answer is `Refused`: one
 //! path through the code, one sequence of bytes.
 //!
+//! # The life of a relayed datagram
+//!
+//! The introduction also grants both a [channel](relay). Until their own path stands, or for good if none does, Alice puts
+//! her datagrams for Bob into relay frames. [`socket`] sees them before quinn does; the [`forwarder`] asks the
+//! [switch](relay::switch) whether this channel may be used from where the frame came and where Bob is at this moment,
+//! and sends the same bytes there. What may not go on is dropped, and counted by its reason.
+//!
 //! # Pure and not
 //!
 //! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do [`registry`],
-//! [`introductions`], [`budgets`], [`admission`], [`limits`] and [`stun_service`]. [`hub`] puts one lock around them,
-//! [`connection`], [`socket`] and [`run`](mod@run) are the driver.
+//! [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and [`stun_service`]. [`hub`] puts one lock around
+//! them but for the relay's switch, which has its own; [`connection`], [`socket`], [`forwarder`] and [`run`](mod@run) are
+//! the driver.
 //!
 //! # Limits
 //!
-//! This server introduces and does no more: it does not relay (relay frames are dropped as junk), keeps no mail for the
-//! absent, is not reachable through TCP 443 where UDP is blocked, and stands alone: there is no cluster. One client may
-//! have one device. It sees who asks for whom, when, and from which addresses; it does not log that.
+//! This server introduces and relays and does no more: it keeps no mail for the absent, is not reachable through TCP 443
+//! where UDP is blocked, and stands alone: there is no cluster. One client may have one device. After a restart all
+//! channels are new. A relayed client whose NAT gives it another port is heard again after a second, one whose address
+//! changes after four, or as soon as it registers anew. It sees who asks for whom, when, and from which addresses; it does not log that.
 
 pub mod admission;
 pub mod budgets;
 pub mod config;
 pub mod connection;
 pub mod data_folder;
+pub mod forwarder;
 pub mod hub;
 pub mod introductions;
 pub mod limits;
 pub mod listen;
 pub mod registry;
+pub mod relay;
 pub mod run;
 pub mod server;
 pub mod socket;

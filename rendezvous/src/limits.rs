@@ -2,6 +2,7 @@
 //! change is [`Limits`], the `[limits]` table of the configuration file.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use common::introduction::MAX_CAPABILITIES;
@@ -38,6 +39,15 @@ pub const ABSENT_KEYS: usize = 50_000;
 /// 3 s on a new path, and returns to the old one. A new port on the old address is believed at once.
 pub const NEW_ADDRESS_HOLDS: Duration = Duration::from_secs(4);
 
+/// How long a party may be gone until its channels end: a client that changes its network is back within ten seconds
+/// (`Client` in docs/decisions.md), and one that restarts within twenty.
+pub const RELAY_ABSENCE: Duration = Duration::from_secs(30);
+/// Channels of one key: one for every contact that a registration may hold.
+pub const RELAY_CHANNELS_OF_ONE_KEY: usize = MAX_CAPABILITIES;
+/// How much of its quota a key may use at once: QUIC starts a transfer with a burst, and half a second's worth outlives
+/// the round trips of any path.
+pub const RELAY_BURST: Duration = Duration::from_millis(500);
+
 /// Frames waiting for a client that does not read. 256 introductions are twice what a client with 100 contacts gets when
 /// the server comes back, and they are at most 128 KiB.
 pub const OUTGOING_QUEUE: usize = 256;
@@ -67,11 +77,26 @@ pub struct Limits {
     pub connections_per_ipv4: usize,
     /// Connections from one IPv6 /56, which is one home or one office (RFC 6177).
     pub connections_per_ipv6_56: usize,
+    /// Relay channels. Each costs about 400 bytes: twenty thousand clients who talk to ten others each have these.
+    pub relay_channels: usize,
+    /// Bytes of relay frames that one key may send in a second. 4 MiB are 33 Mb/s: a file goes, and a VPS with a
+    /// gigabit carries thirty such senders.
+    pub relay_bytes_per_second: NonZeroU32,
+    /// Relay frames that one key may send in a second: at 4 MiB/s full datagrams are 3,000, and as many
+    /// acknowledgements of what the other one sends.
+    pub relay_packets_per_second: NonZeroU32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { registrations: 20_000, connections_per_ipv4: 1024, connections_per_ipv6_56: 256 }
+        Limits {
+            registrations: 20_000,
+            connections_per_ipv4: 1024,
+            connections_per_ipv6_56: 256,
+            relay_channels: 100_000,
+            relay_bytes_per_second: const { NonZeroU32::new(4 << 20).expect("not zero") },
+            relay_packets_per_second: const { NonZeroU32::new(8000).expect("not zero") },
+        }
     }
 }
 

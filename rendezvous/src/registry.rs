@@ -131,11 +131,10 @@ impl Registry {
         }
     }
 
-    /// The connection is gone; so is the registration, unless another connection has it.
-    pub fn remove(&mut self, peer: &PeerId, connection: ConnectionId) {
-        if self.get(peer).is_some_and(|standing| standing.connection == connection) {
-            self.peers.remove(peer);
-        }
+    /// The connection is gone; so is the registration, unless another connection has it. Is it?
+    pub fn remove(&mut self, peer: &PeerId, connection: ConnectionId) -> bool {
+        let gone = self.get(peer).is_some_and(|standing| standing.connection == connection);
+        gone && self.peers.remove(peer).is_some()
     }
 
     /// This peer, if it is here.

@@ -12,7 +12,9 @@ use common::introduction::{CloseCode, StunEndpoints};
 use common::link::{Link, Rendezvous as Place};
 use common::tls::{ALPN_RENDEZVOUS, Certificate, TlsError, server_config};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use tokio::sync::mpsc;
@@ -22,11 +24,16 @@ use crate::admission::{Admission, Verdict};
 use crate::config::Config;
 use crate::connection::serve;
 use crate::data_folder::{DataError, DataFolder};
+use crate::forwarder::Forwarder;
 use crate::hub::Hub;
 use crate::limits::HANDSHAKES;
 use crate::listen::{self, Family, ListenError};
+use crate::relay::SocketIndex;
+use crate::relay::channels::Channels;
+use crate::relay::quota::Quota;
+use crate::relay::switch::Switch;
 use crate::server::Server;
-use crate::socket::{Counters, StunSockets};
+use crate::socket::{Counters, DemuxSocket, StunSockets};
 use crate::stun_service::StunService;
 
 /// Silence after which a connection is given up. Clients speak every four seconds, so two keepalives may be lost, and a
@@ -74,6 +81,7 @@ pub struct Rendezvous {
     stun: Vec<Arc<StunSockets>>,
     hub: Arc<Hub>,
     counters: Arc<Counters>,
+    forwarder: Arc<Forwarder>,
     /// Locked for as long as the server is there.
     _data: DataFolder,
 }
@@ -82,6 +90,7 @@ pub struct Rendezvous {
 struct Listener {
     endpoint: Endpoint,
     address: SocketAddr,
+    socket: SocketIndex,
     stun: StunEndpoints,
 }
 
@@ -101,17 +110,34 @@ impl Rendezvous {
         // Drawn from the system for each introduction: a few thousand a second cost nothing. If the system fails after
         // it had worked, ids merely repeat, which the server notices.
         let draw = Box::new(|| getrandom::u64().unwrap_or(0));
-        let hub =
-            Arc::new(Hub::new(Server::new(&config.limits, draw), Admission::new(config.limits, getrandom::u64()?)));
         let counters = Arc::new(Counters::default());
-        let (mut listeners, mut stun) = (Vec::new(), Vec::new());
-        for Family { layout, sockets } in families {
-            let wrap = |(place, socket)| Ok((place, TokioRuntime.wrap_udp_socket(socket)?));
-            let sockets = sockets.into_iter().map(wrap).collect::<io::Result<Vec<_>>>()?;
-            let service = StunService::new(layout, getrandom::u64()?);
-            let family = StunSockets::new(service, sockets, counters.clone());
-            for socket in family.primaries() {
-                let address = quinn::AsyncUdpSocket::local_addr(&socket)?;
+        let stun = families
+            .into_iter()
+            .map(|Family { layout, sockets }| {
+                let wrap = |(place, socket)| Ok((place, TokioRuntime.wrap_udp_socket(socket)?));
+                let sockets = sockets.into_iter().map(wrap).collect::<io::Result<Vec<_>>>()?;
+                let service = StunService::new(layout, getrandom::u64()?);
+                Ok((layout, StunSockets::new(service, sockets, counters.clone())))
+            })
+            .collect::<Result<Vec<_>, StartError>>()?;
+        let primaries: Vec<_> = stun.iter().flat_map(|(_, family)| family.primaries()).collect();
+        let own = primaries.iter().map(|(_, socket)| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let limits = &config.limits;
+        let quota =
+            Quota { bytes: limits.relay_bytes_per_second.get(), packets: limits.relay_packets_per_second.get() };
+        let sockets = primaries.into_iter().map(|(_, socket)| socket).collect();
+        let forwarder = Arc::new(Forwarder::new(Switch::new(quota, own), sockets));
+        let mut server = Server::new(limits, draw);
+        if config.relay {
+            server = server.with_relay(Channels::new(limits.relay_channels));
+        }
+        let hub = Arc::new(Hub::new(server, Admission::new(*limits, getrandom::u64()?), forwarder.clone()));
+        let mut listeners = Vec::new();
+        for (layout, family) in &stun {
+            for (place, socket) in family.primaries() {
+                let index = SocketIndex(listeners.len());
+                let socket = DemuxSocket::new(place, index, socket, family.clone(), forwarder.clone());
+                let address = socket.local_addr()?;
                 let other = if address.ip() == layout.ip { layout.second_ip } else { Some(layout.ip) };
                 let endpoints = StunEndpoints {
                     alternate_port: layout.second_port,
@@ -124,11 +150,11 @@ impl Rendezvous {
                     Arc::new(socket),
                     Arc::new(TokioRuntime),
                 )?;
-                listeners.push(Listener { endpoint, address, stun: endpoints });
+                listeners.push(Listener { endpoint, address, socket: index, stun: endpoints });
             }
-            stun.push(family);
         }
-        Ok(Rendezvous { link, listeners, stun, hub, counters, _data: data })
+        let stun = stun.into_iter().map(|(_, family)| family).collect();
+        Ok(Rendezvous { link, listeners, stun, hub, counters, forwarder, _data: data })
     }
 
     /// What people put into their clients to join.
@@ -148,12 +174,13 @@ impl Rendezvous {
         let (busy, mut idle) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         for listener in &self.listeners {
-            tasks.spawn(accept(listener.endpoint.clone(), listener.stun, self.hub.clone(), busy.clone()));
+            let (endpoint, hub) = (listener.endpoint.clone(), self.hub.clone());
+            tasks.spawn(accept(endpoint, listener.socket, listener.stun, hub, busy.clone()));
         }
         for stun in &self.stun {
             tasks.spawn(stun.clone().serve_alternate_ports());
         }
-        tasks.spawn(tick(self.hub.clone(), self.counters.clone()));
+        tasks.spawn(tick(self.hub.clone(), self.counters.clone(), self.forwarder.clone()));
         drop(busy);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -176,7 +203,7 @@ impl Rendezvous {
     }
 }
 
-async fn accept(endpoint: Endpoint, stun: StunEndpoints, hub: Arc<Hub>, busy: mpsc::Sender<()>) {
+async fn accept(endpoint: Endpoint, socket: SocketIndex, stun: StunEndpoints, hub: Arc<Hub>, busy: mpsc::Sender<()>) {
     while let Some(incoming) = endpoint.accept().await {
         let verdict = hub.judge(incoming.remote_address().ip(), incoming.remote_address_validated());
         match verdict {
@@ -184,7 +211,7 @@ async fn accept(endpoint: Endpoint, stun: StunEndpoints, hub: Arc<Hub>, busy: mp
                 Ok(connecting) => {
                     let (hub, busy) = (hub.clone(), busy.clone());
                     tokio::spawn(async move {
-                        serve(hub, connecting, stun).await;
+                        serve(hub, connecting, socket, stun).await;
                         drop(busy);
                     });
                 }
@@ -204,7 +231,7 @@ async fn accept(endpoint: Endpoint, stun: StunEndpoints, hub: Arc<Hub>, busy: mp
     }
 }
 
-async fn tick(hub: Arc<Hub>, counters: Arc<Counters>) {
+async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for n in 0u64.. {
@@ -212,11 +239,16 @@ async fn tick(hub: Arc<Hub>, counters: Arc<Counters>) {
         hub.tick();
         if n % 60 == 0 {
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let relayed = forwarder.counts();
             tracing::debug!(
                 registered = hub.registered(),
                 stun_answered = of(&counters.stun_answered),
                 stun_dropped = of(&counters.stun_dropped),
                 junk = of(&counters.junk),
+                channels = hub.channels(),
+                relayed_frames = relayed.frames,
+                relayed_bytes = relayed.bytes,
+                relay_dropped = %relayed,
                 "so far"
             );
         }

@@ -1,8 +1,8 @@
 //! The decisions of a rendezvous, without sockets, clock or randomness of its own.
 //!
-//! The driver hands in what happened (`handle_…`, with the time) and takes out what follows ([`Server::poll_output`])
-//! until nothing is left. What one input causes comes out in one batch: both sides of an introduction are told at the
-//! same instant.
+//! The driver hands in what happened (`handle_…`, with the time) and takes out what follows ([`Server::poll_change`] for
+//! the relay, then [`Server::poll_output`]) until nothing is left. What one input causes comes out in one batch: both
+//! sides of an introduction are told at the same instant, and may use their channel by then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -15,12 +15,16 @@ use common::introduction::{
     CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Register,
     Registered, Role, StunEndpoints, ToServer, Trickle,
 };
+use common::pairing::Capability;
+use common::relay::RelayChannel;
 use common::seal::MAX_ENVELOPE;
 
 use crate::budgets::Budgets;
 use crate::introductions::Introductions;
 use crate::limits::{Bucket, FRAMES, Limits, NEW_ADDRESS_HOLDS, PATIENCE};
 use crate::registry::{Placed, Registration, Registry, TooMuch};
+use crate::relay::channels::{Channels, Ended};
+use crate::relay::{Change, Location};
 
 /// A connection, in the numbering of the driver. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,14 +39,14 @@ pub enum Output {
     Close(ConnectionId, CloseCode),
 }
 
-/// Draws 64 random bits for the names of introductions.
+/// Draws 64 random bits for the names of introductions and of relay channels.
 pub type Draw = Box<dyn FnMut() -> u64 + Send>;
 
 #[derive(Debug)]
 struct Connection {
     peer: PeerId,
     since: Instant,
-    observed: SocketAddr,
+    location: Location,
     /// A new address that has not held for long enough.
     moving: Option<(SocketAddr, Instant)>,
     stun: StunEndpoints,
@@ -71,6 +75,9 @@ pub struct Server {
     registry: Registry,
     introductions: Introductions,
     budgets: Budgets,
+    /// `None` if this server does not relay.
+    channels: Option<Channels>,
+    changes: VecDeque<Change>,
     outputs: VecDeque<Output>,
     draw: Draw,
 }
@@ -82,30 +89,39 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Nobody is here yet.
+    /// Nobody is here yet, and nothing is relayed.
     pub fn new(limits: &Limits, draw: Draw) -> Self {
         Server {
             connections: BTreeMap::new(),
             registry: Registry::new(limits.registrations),
             introductions: Introductions::default(),
             budgets: Budgets::default(),
+            channels: None,
+            changes: VecDeque::new(),
             outputs: VecDeque::new(),
             draw,
         }
     }
 
-    /// Somebody who holds the key of `peer` has connected from `observed`, at an address whose STUN endpoints are these.
+    /// Two who are introduced get a channel.
+    pub fn with_relay(mut self, channels: Channels) -> Self {
+        self.channels = Some(channels);
+        self
+    }
+
+    /// Somebody who holds the key of `peer` has connected from there, at an address whose STUN endpoints are these.
     pub fn handle_connected(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        observed: SocketAddr,
+        location: impl Into<Location>,
         stun: StunEndpoints,
         now: Instant,
     ) {
-        let observed = canonical(observed);
+        let mut location = location.into();
+        location.address = canonical(location.address);
         let frames = Bucket::default();
-        let state = Connection { peer, since: now, observed, moving: None, stun, frames, registered: false };
+        let state = Connection { peer, since: now, location, moving: None, stun, frames, registered: false };
         self.connections.insert(connection, state);
     }
 
@@ -117,24 +133,24 @@ impl Server {
         } else {
             let (peer, registered) = (state.peer, state.registered);
             match message {
-                ToServer::Register(register) if !registered => self.register(connection, peer, register),
+                ToServer::Register(register) if !registered => self.register(connection, peer, register, now),
                 ToServer::Register(_) => Err(Fault::Protocol("already registered; send an Update".into())),
                 _ if !registered => Err(Fault::Protocol("the first frame must be a Register".into())),
-                ToServer::Update(register) => self.registry.update(&peer, register).map_err(Fault::from),
+                ToServer::Update(register) => self.update(peer, register),
                 ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
                 ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
                 ToServer::Letter(letter) => self.letter(peer, letter, now),
             }
         };
         if let Err(fault) = done {
-            self.fail(connection, fault);
+            self.fail(connection, fault, now);
         }
     }
 
     /// What arrived is no frame of this protocol.
-    pub fn handle_broken(&mut self, connection: ConnectionId, why: &dyn fmt::Display) {
+    pub fn handle_broken(&mut self, connection: ConnectionId, why: &dyn fmt::Display, now: Instant) {
         if self.connections.contains_key(&connection) {
-            self.fail(connection, Fault::Protocol(why.to_string()));
+            self.fail(connection, Fault::Protocol(why.to_string()), now);
         }
     }
 
@@ -144,11 +160,11 @@ impl Server {
     pub fn handle_moved(&mut self, connection: ConnectionId, observed: SocketAddr, now: Instant) {
         let observed = canonical(observed);
         let Some(state) = self.connections.get_mut(&connection) else { return };
-        if observed == state.observed {
+        if observed == state.location.address {
             state.moving = None;
             return;
         }
-        if observed.ip() != state.observed.ip() {
+        if observed.ip() != state.location.address.ip() {
             match state.moving {
                 Some((to, since)) if to.ip() == observed.ip() => {
                     if now < since + NEW_ADDRESS_HOLDS {
@@ -162,20 +178,32 @@ impl Server {
             }
         }
         state.moving = None;
-        state.observed = observed;
+        state.location.address = observed;
         if state.registered {
             let registered = Registered { observed, stun: state.stun };
-            let peer = state.peer;
+            let (peer, location) = (state.peer, state.location);
             self.registry.moved(&peer, observed);
+            self.changes.push_back(Change::Move(peer, Some(location)));
             self.send(connection, FromServer::Registered(registered));
         }
     }
 
     /// The connection is gone.
-    pub fn handle_closed(&mut self, connection: ConnectionId) {
-        if let Some(state) = self.connections.remove(&connection) {
-            self.registry.remove(&state.peer, connection);
+    pub fn handle_closed(&mut self, connection: ConnectionId, now: Instant) {
+        if let Some(state) = self.connections.remove(&connection)
+            && self.registry.remove(&state.peer, connection)
+        {
+            self.changes.push_back(Change::Move(state.peer, None));
+            if let Some(channels) = &mut self.channels {
+                channels.left(state.peer, now);
+            }
         }
+    }
+
+    /// Frames went through these channels not long ago.
+    pub fn handle_relayed(&mut self, used: impl IntoIterator<Item = RelayChannel>, now: Instant) {
+        let Some(channels) = &mut self.channels else { return };
+        used.into_iter().for_each(|channel| channels.touch(channel, now));
     }
 
     /// Time has passed. Call it every second or so.
@@ -183,19 +211,26 @@ impl Server {
         self.introductions.expire(now);
         let Server { budgets, registry, .. } = self;
         budgets.expire(now, |peer| registry.get(peer).is_some());
+        let ended = self.channels.as_mut().map(|channels| channels.expire(now));
+        self.channels_ended(ended.unwrap_or_default());
         let silent = |state: &Connection| !state.registered && now >= state.since + PATIENCE;
         let silent: Vec<_> = self.connections.iter().filter(|(_, state)| silent(state)).map(|(id, _)| *id).collect();
         for connection in silent {
-            self.close(connection, CloseCode::Silent);
+            self.close(connection, CloseCode::Silent, now);
         }
     }
 
     /// The server is about to stop: everybody is told and sent away.
-    pub fn handle_drain(&mut self) {
+    pub fn handle_drain(&mut self, now: Instant) {
         for connection in self.connections.keys().copied().collect::<Vec<_>>() {
             self.send(connection, FromServer::Draining);
-            self.close(connection, CloseCode::Draining);
+            self.close(connection, CloseCode::Draining, now);
         }
+    }
+
+    /// What changes for the relay, in this order and before anybody is told.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
     }
 
     /// What to do next, in this order.
@@ -208,17 +243,29 @@ impl Server {
         self.registry.len()
     }
 
+    /// How many relay channels live.
+    pub fn channels(&self) -> usize {
+        self.channels.as_ref().map_or(0, Channels::len)
+    }
+
     /// How many introductions are remembered.
     pub fn introductions(&self) -> usize {
         self.introductions.len()
     }
 
-    fn register(&mut self, connection: ConnectionId, peer: PeerId, register: Register) -> Result<(), Fault> {
+    fn register(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        register: Register,
+        now: Instant,
+    ) -> Result<(), Fault> {
         let Some(state) = self.connections.get_mut(&connection) else { return Ok(()) };
-        let (observed, stun) = (state.observed, state.stun);
+        let (location, stun) = (state.location, state.stun);
+        let observed = location.address;
         match self.registry.place(peer, connection, observed, register)? {
             Placed::New => {}
-            Placed::Instead(older) => self.fail(older, Fault::Replaced),
+            Placed::Instead(older) => self.fail(older, Fault::Replaced, now),
             Placed::Outdated => return Err(Fault::Replaced),
             Placed::Full => return Err(Fault::Full),
         }
@@ -226,7 +273,52 @@ impl Server {
             state.registered = true;
         }
         self.send(connection, FromServer::Registered(Registered { observed, stun }));
+        self.changes.push_back(Change::Move(peer, Some(location)));
+        self.consent_changed(peer);
         Ok(())
+    }
+
+    fn update(&mut self, peer: PeerId, register: Register) -> Result<(), Fault> {
+        self.registry.update(&peer, register)?;
+        self.consent_changed(peer);
+        Ok(())
+    }
+
+    /// Whoever is no contact any more has no channel either.
+    fn consent_changed(&mut self, peer: PeerId) {
+        let (Some(channels), Some(registration)) = (&mut self.channels, self.registry.get(&peer)) else { return };
+        let ended = channels.came(peer, |capability| registration.accepts(capability));
+        self.channels_ended(ended);
+    }
+
+    fn channels_ended(&mut self, ended: Vec<Ended>) {
+        for Ended { channel, parties } in ended {
+            self.changes.push_back(Change::Close(channel));
+            for party in parties {
+                if let Some(registration) = self.registry.get(&party) {
+                    self.outputs.push_back(Output::Send(registration.connection, FromServer::ChannelClosed(channel)));
+                }
+            }
+        }
+    }
+
+    /// The channel of two registered parties who have met under this capability.
+    fn grant(
+        &mut self,
+        parties: [(PeerId, ConnectionId); 2],
+        capability: Capability,
+        now: Instant,
+    ) -> Option<RelayChannel> {
+        let channels = self.channels.as_mut()?;
+        let [a, b] = parties;
+        let here = |(peer, connection)| Some((peer, self.connections.get(&connection)?.location));
+        let located = [here(a)?, here(b)?];
+        let granted = channels.grant([a.0, b.0], capability, &mut self.draw, now);
+        self.channels_ended(granted.ended);
+        if granted.new {
+            self.changes.push_back(Change::Open(granted.channel, located));
+        }
+        Some(granted.channel)
     }
 
     fn introduce(
@@ -256,12 +348,12 @@ impl Server {
         let about = |registration: &Registration| (registration.addresses(), registration.profile);
         let (to_requester, to_responder) = (about(responder), about(requester));
         let responder = responder.connection;
+        let relay = self.grant([(peer, connection), (wanted, responder)], capability, now);
         let mut id = IntroductionId((self.draw)());
         while !self.introductions.add(id, peer, wanted, now) {
             id = IntroductionId(id.0.wrapping_add(1));
         }
         let tell = |to, peer, role, (addresses, profile), sealed, envelope| {
-            let relay = None;
             let introduction = Introduction { id, peer, role, addresses, profile, sealed, envelope, relay };
             Output::Send(to, FromServer::Introduction(introduction))
         };
@@ -296,12 +388,12 @@ impl Server {
         self.outputs.push_back(Output::Send(to, message));
     }
 
-    fn close(&mut self, connection: ConnectionId, code: CloseCode) {
-        self.handle_closed(connection);
+    fn close(&mut self, connection: ConnectionId, code: CloseCode, now: Instant) {
+        self.handle_closed(connection, now);
         self.outputs.push_back(Output::Close(connection, code));
     }
 
-    fn fail(&mut self, connection: ConnectionId, fault: Fault) {
+    fn fail(&mut self, connection: ConnectionId, fault: Fault, now: Instant) {
         let (message, close) = match fault {
             Fault::Protocol(message) => (FromServer::Error { code: ErrorCode::Protocol, message }, CloseCode::Protocol),
             Fault::RateLimited(what) => {
@@ -315,7 +407,7 @@ impl Server {
             Fault::Replaced => (FromServer::Replaced, CloseCode::Replaced),
         };
         self.send(connection, message);
-        self.close(connection, close);
+        self.close(connection, close, now);
     }
 }
 

@@ -1,4 +1,5 @@
-//! One UDP port for QUIC and STUN: a socket that answers STUN by itself and hands only QUIC to quinn.
+//! One UDP port for QUIC, STUN and relay frames: a socket that answers the second and sends on the third by itself, and
+//! hands only QUIC to quinn.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -13,6 +14,8 @@ use common::datagram::{Kind, sift};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
+use crate::forwarder::Forwarder;
+use crate::relay::SocketIndex;
 use crate::stun_service::{Place, StunService};
 
 /// What became of datagrams that are not QUIC.
@@ -22,7 +25,7 @@ pub struct Counters {
     pub stun_answered: AtomicU64,
     /// STUN that was not: no request, over the limit, or the network was full.
     pub stun_dropped: AtomicU64,
-    /// Neither QUIC nor STUN.
+    /// None of ours.
     pub junk: AtomicU64,
 }
 
@@ -49,10 +52,9 @@ impl StunSockets {
         Arc::new(StunSockets { service: Mutex::new(service), sockets, counters })
     }
 
-    /// The sockets that quinn gets, each with its place.
-    pub fn primaries(self: &Arc<Self>) -> impl Iterator<Item = DemuxSocket> {
-        let own = |second_port| self.sockets.iter().filter(move |(place, _)| place.second_port == second_port);
-        own(false).map(|(place, socket)| DemuxSocket { place: *place, inner: socket.clone(), stun: self.clone() })
+    /// The sockets that carry more than STUN, each with its place.
+    pub fn primaries(&self) -> impl Iterator<Item = (Place, Arc<dyn AsyncUdpSocket>)> {
+        self.sockets.iter().filter(|(place, _)| !place.second_port).cloned()
     }
 
     /// Answers what arrives at the alternate ports, for ever.
@@ -86,11 +88,13 @@ impl StunSockets {
         }
     }
 
-    /// Answers the STUN in a buffer, drops the junk, and returns how much is left of it.
+    /// Answers the STUN in a buffer, drops the rest but QUIC, and returns how much is left of it.
     fn sift(&self, place: Place, meta: &RecvMeta, buffer: &mut [u8]) -> usize {
         sift(buffer, meta.stride, |kind, datagram| match kind {
             Kind::Stun if self.answer(place, meta.dst_ip, meta.addr, datagram) => count(&self.counters.stun_answered),
             Kind::Stun => count(&self.counters.stun_dropped),
+            // Relay frames were sent on before; at the alternate ports nobody is relayed.
+            Kind::Relay if !place.second_port => {}
             Kind::Quic | Kind::Relay | Kind::Junk => count(&self.counters.junk),
         })
     }
@@ -122,8 +126,23 @@ fn count(counter: &AtomicU64) {
 #[derive(Debug)]
 pub struct DemuxSocket {
     place: Place,
+    index: SocketIndex,
     inner: Arc<dyn AsyncUdpSocket>,
     stun: Arc<StunSockets>,
+    forwarder: Arc<Forwarder>,
+}
+
+impl DemuxSocket {
+    /// `socket` is at this place of the STUN sockets and has this index among those of the forwarder.
+    pub fn new(
+        place: Place,
+        index: SocketIndex,
+        socket: Arc<dyn AsyncUdpSocket>,
+        stun: Arc<StunSockets>,
+        forwarder: Arc<Forwarder>,
+    ) -> Self {
+        DemuxSocket { place, index, inner: socket, stun, forwarder }
+    }
 }
 
 impl AsyncUdpSocket for DemuxSocket {
@@ -148,6 +167,7 @@ impl AsyncUdpSocket for DemuxSocket {
             for at in 0..received {
                 let meta = &mut metas[at];
                 let length = meta.len;
+                self.forwarder.forward(self.index, meta, &bufs[at][..length]);
                 meta.len = self.stun.sift(self.place, meta, &mut bufs[at][..length]);
                 if meta.len > 0 {
                     // quinn pairs buffers with metas by their order.

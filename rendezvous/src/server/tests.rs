@@ -53,7 +53,7 @@ fn whatever_is_missing_the_answer_is_the_same() {
     assert_eq!(world.introduce(mallory, 4, 14), refused, "nobody");
     assert_eq!(world.introduce(mallory, 1, 12), refused, "himself");
     assert_eq!(world.introduce(mallory, 2, 13), refused, "a capability of Carol's is none of Bob's");
-    world.server.handle_closed(carol);
+    world.server.handle_closed(carol, world.now);
     assert_eq!(world.introduce(mallory, 3, 13), refused, "Carol has gone");
 }
 
@@ -80,7 +80,7 @@ fn a_contact_cannot_be_made_to_probe_without_end() {
     let told = (0..100).filter(|_| world.introduce(alice, 2, 12).len() == 2).count();
     assert_eq!(told, INTRODUCTIONS_TO_ONE.burst as usize);
     // Coming back does not refill.
-    world.server.handle_closed(alice);
+    world.server.handle_closed(alice, world.now);
     let alice = world.arrive(1);
     world.register(alice, 2, &[12]);
     assert_eq!(world.introduce(alice, 2, 12).len(), 1);
@@ -122,7 +122,7 @@ fn candidates_trickle_between_the_two_parties_for_a_minute_and_eight_times() {
     world.now += INTRODUCTIONS_TO_ONE.interval;
     let id = world.introduced(alice, 2, 12);
     // Bob comes back on another connection: what is for him goes there.
-    world.server.handle_closed(bob);
+    world.server.handle_closed(bob, world.now);
     assert_eq!(world.trickle(alice, id), []);
     let bob = world.arrive(2);
     world.register(bob, 1, &[12]);
@@ -255,7 +255,7 @@ fn everybody_is_told_when_the_server_stops() {
     let mut world = World::new();
     let (alice, bob) = (world.arrive(1), world.arrive(2));
     world.register(alice, 1, &[]);
-    world.server.handle_drain();
+    world.server.handle_drain(world.now);
     let expected = [alice, bob]
         .map(|client| [Output::Send(client, FromServer::Draining), Output::Close(client, CloseCode::Draining)]);
     assert_eq!(world.drain(), expected.concat());
@@ -270,7 +270,7 @@ fn nothing_grows_when_keys_come_and_go() {
         let client = world.arrive((n % 200) as u8 + 1);
         world.register(client, 1, &[n]);
         world.introduce(client, 250, n);
-        world.server.handle_closed(client);
+        world.server.handle_closed(client, world.now);
         world.now += Duration::from_secs(1);
         world.server.handle_timeout(world.now);
         largest = largest.max(world.footprint());
@@ -408,7 +408,7 @@ proptest! {
                 }
                 Step::Close(n) => {
                     let Some(id) = nth(&model, n) else { continue };
-                    world.server.handle_closed(id);
+                    world.server.handle_closed(id, world.now);
                     model.remove(&id);
                 }
                 Step::Wait(seconds) => {

@@ -1,24 +1,32 @@
 //! A client of a few lines, and a server to talk to, all on loopback.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IoSliceMut, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use common::datagram::sift;
 use common::identity::{Identity, PeerId};
 use common::introduction::{FromServer, Introduce, Introduction, MAX_CONTROL_FRAME, Register, Registered, ToServer};
 use common::link::{Link, Rendezvous as Place};
 use common::nat::NatProfile;
 use common::pairing::{Capability, Pairing};
+use common::relay::RelayChannel;
 use common::tls::{ALPN_RENDEZVOUS, Certificate, SERVER_NAME, client_config};
 use common::wire::{self, FrameReader};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{
+    AsyncUdpSocket, ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, Runtime,
+    SendStream, TokioRuntime, TransportConfig, UdpPoller, VarInt,
+};
 use rendezvous::{Config, Rendezvous};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Longer than anything on loopback takes, short enough for a failing test.
@@ -118,7 +126,13 @@ impl Person {
     pub async fn try_connect(&self, place: &Place) -> Result<Client, ConnectionError> {
         let ip: IpAddr = place.host.parse().expect("an address");
         let local = if ip.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1]) };
-        let endpoint = Endpoint::client((local, 0).into()).expect("a socket");
+        let socket = std::net::UdpSocket::bind((local, 0)).expect("a socket");
+        let (frames, relayed) = mpsc::unbounded_channel();
+        let socket = Arc::new(Tee { inner: TokioRuntime.wrap_udp_socket(socket).expect("a socket"), frames });
+        let mut config = EndpointConfig::default();
+        config.grease_quic_bit(false);
+        let endpoint = Endpoint::new_with_abstract_socket(config, None, socket.clone(), Arc::new(TokioRuntime))
+            .expect("an endpoint");
         let certificate = Certificate::new(&self.identity).expect("a certificate");
         let (tls, _) = client_config(&certificate, place.key, self.protocol).expect("a configuration");
         let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a cipher suite")));
@@ -129,7 +143,9 @@ impl Person {
         let connecting = endpoint.connect_with(config, (ip, place.port).into(), SERVER_NAME).expect("an address");
         let connection = connecting.await?;
         let (send, recv) = connection.open_bi().await?;
-        Ok(Client { endpoint, connection, send, recv, frames: FrameReader::new(MAX_CONTROL_FRAME), raw: Vec::new() })
+        let frames = FrameReader::new(MAX_CONTROL_FRAME);
+        let server = (ip, place.port).into();
+        Ok(Client { endpoint, connection, send, recv, frames, raw: Vec::new(), socket, server, relayed })
     }
 
     pub async fn register_at(&self, place: &Place) -> (Client, Registered) {
@@ -151,6 +167,50 @@ pub struct Client {
     frames: FrameReader,
     /// All bytes received so far.
     pub raw: Vec<u8>,
+    socket: Arc<Tee>,
+    server: SocketAddr,
+    /// Relay frames that arrived.
+    pub relayed: mpsc::UnboundedReceiver<Vec<u8>>,
+}
+
+/// A socket that keeps relay frames from quinn.
+#[derive(Debug)]
+struct Tee {
+    inner: Arc<dyn AsyncUdpSocket>,
+    frames: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl AsyncUdpSocket for Tee {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.inner.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = ready!(self.inner.poll_recv(cx, buffers, metas))?;
+        for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()).take(received) {
+            meta.len = sift(&mut buffer[..meta.len], meta.stride, |_, datagram| {
+                let _ = self.frames.send(datagram.to_vec());
+            });
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
 }
 
 impl Client {
@@ -188,6 +248,23 @@ impl Client {
         }
     }
 
+    /// Sends these datagrams, all of the length of the first but the last, which may be shorter, in one call.
+    pub fn send_datagrams(&self, contents: &[u8], size: usize) {
+        let segment_size = Some(size).filter(|size| *size < contents.len());
+        let transmit = Transmit { destination: self.server, ecn: None, contents, segment_size, src_ip: None };
+        self.socket.try_send(&transmit).expect("room to send");
+    }
+
+    /// A relay frame with this payload.
+    pub fn send_frame(&self, channel: RelayChannel, payload: &[u8]) {
+        let frame = frame(channel, payload);
+        self.send_datagrams(&frame, frame.len());
+    }
+
+    pub async fn next_frame(&mut self) -> Vec<u8> {
+        soon(self.relayed.recv()).await.expect("one more relay frame")
+    }
+
     /// What the server closed this connection with.
     pub async fn closed(&self) -> u64 {
         close_code(&self.connection).await
@@ -197,6 +274,11 @@ impl Client {
         self.connection.close(VarInt::from_u32(0), b"");
         soon(self.endpoint.wait_idle()).await;
     }
+}
+
+/// As it crosses the wire.
+pub fn frame(channel: RelayChannel, payload: &[u8]) -> Vec<u8> {
+    [channel.header().as_slice(), payload].concat()
 }
 
 /// What the server closed a connection with.
