@@ -7,14 +7,13 @@ use std::time::Duration;
 use common::identity::PeerId;
 use common::introduction::{CloseCode, MAX_CONTROL_FRAME, StunEndpoints, ToServer};
 use common::tls::peer_id_of;
-use common::wire::{self, FrameReader};
+use common::wire::FrameReader;
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{Connecting, Connection, RecvStream, SendStream};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::hub::{Hub, Outgoing, close};
+use crate::hub::{Hub, Outbox, Outgoing, close};
 use crate::limits::PATIENCE;
 use crate::relay::SocketIndex;
 use crate::server::ConnectionId;
@@ -52,8 +51,8 @@ async fn converse(hub: &Hub, connection: &Connection, socket: SocketIndex, stun:
         Ok(Err(error)) => return debug!(%error, "gone before its first frame"),
         Err(_) => return close(connection, CloseCode::Silent),
     };
-    let (id, outgoing) = hub.join(connection, peer, socket, stun);
-    let mut writing = pin!(write(connection, send, outgoing));
+    let (id, outbox) = hub.join(connection, peer, socket, stun);
+    let mut writing = pin!(write(connection, send, outbox));
     tokio::select! {
         () = &mut writing => {}
         end = read(hub, id, recv) => match end {
@@ -118,23 +117,14 @@ async fn read(hub: &Hub, id: ConnectionId, mut recv: RecvStream) -> ReadEnd {
     }
 }
 
-async fn write(connection: &Connection, mut send: SendStream, mut outgoing: mpsc::Receiver<Outgoing>) {
-    while let Some(next) = outgoing.recv().await {
+async fn write(connection: &Connection, mut send: SendStream, mut outbox: Outbox) {
+    while let Some(next) = outbox.next().await {
         match next {
-            Outgoing::Frame(message) => {
-                let frame = match wire::encode(&*message, MAX_CONTROL_FRAME) {
-                    Ok(frame) => frame,
-                    Err(error) => {
-                        tracing::error!(%error, "a message of our own does not fit into a frame");
-                        continue;
-                    }
-                };
-                match timeout(WRITING, send.write_all(&frame)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return debug!(%error, "writing"),
-                    Err(_) => return close(connection, CloseCode::Slow),
-                }
-            }
+            Outgoing::Frame(frame) => match timeout(WRITING, send.write_all(&frame)).await {
+                Ok(Ok(())) => outbox.written(frame.len()),
+                Ok(Err(error)) => return debug!(%error, "writing"),
+                Err(_) => return close(connection, CloseCode::Slow),
+            },
             Outgoing::Close(code) => {
                 // Closing at once would overtake what was written before.
                 if send.finish().is_ok() {

@@ -3,25 +3,27 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::identity::PeerId;
-use common::introduction::{CloseCode, FromServer, StunEndpoints, ToServer};
+use common::introduction::{CloseCode, MAX_CONTROL_FRAME, StunEndpoints, ToServer};
+use common::wire;
 use quinn::{Connection, VarInt};
 use tokio::sync::mpsc;
 
 use crate::admission::{Admission, Verdict};
 use crate::forwarder::Forwarder;
-use crate::limits::OUTGOING_QUEUE;
+use crate::limits::{OUTGOING_BYTES, OUTGOING_QUEUE};
 use crate::relay::{Location, SocketIndex};
 use crate::server::{ConnectionId, Output, Server};
 
 /// What a connection is to write next.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// This. In a box, because a queue takes room for 32 of them before the first comes.
-    Frame(Box<FromServer>),
+    /// This frame.
+    Frame(Vec<u8>),
     /// Nothing any more, and then close.
     Close(CloseCode),
 }
@@ -30,6 +32,39 @@ pub enum Outgoing {
 struct Client {
     connection: Connection,
     queue: mpsc::Sender<Outgoing>,
+    waiting: Arc<Waiting>,
+}
+
+/// The bytes of the frames in one client's queue.
+#[derive(Debug, Default)]
+struct Waiting(AtomicUsize);
+
+/// What a connection is to write.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: mpsc::Receiver<Outgoing>,
+    waiting: Arc<Waiting>,
+}
+
+impl Outbox {
+    /// The next one. Before it asks for another one, the caller must have written it.
+    pub async fn next(&mut self) -> Option<Outgoing> {
+        self.queue.recv().await
+    }
+
+    /// A frame of this length is on its way.
+    pub fn written(&self, bytes: usize) {
+        self.waiting.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Client {
+    /// False if the client has not read what was sent before.
+    fn send(&self, frame: Vec<u8>) -> bool {
+        let bytes = frame.len();
+        let before = self.waiting.0.fetch_add(bytes, Ordering::Relaxed);
+        before + bytes <= OUTGOING_BYTES && self.queue.try_send(Outgoing::Frame(frame)).is_ok()
+    }
 }
 
 #[derive(Debug)]
@@ -85,16 +120,18 @@ impl Hub {
         peer: PeerId,
         socket: SocketIndex,
         stun: StunEndpoints,
-    ) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
+    ) -> (ConnectionId, Outbox) {
         let (queue, outgoing) = mpsc::channel(OUTGOING_QUEUE);
+        let waiting = Arc::new(Waiting::default());
+        let outbox = Outbox { queue: outgoing, waiting: waiting.clone() };
         let mut state = self.lock();
         let id = ConnectionId(state.next);
         state.next += 1;
-        state.clients.insert(id, Client { connection: connection.clone(), queue });
+        state.clients.insert(id, Client { connection: connection.clone(), queue, waiting });
         let location = Location { socket, local_ip: connection.local_ip(), address: connection.remote_address() };
         state.server.handle_connected(id, peer, location, stun, Instant::now());
         state.pump();
-        (id, outgoing)
+        (id, outbox)
     }
 
     /// A frame has arrived.
@@ -165,7 +202,14 @@ impl State {
             match output {
                 Output::Send(to, message) => {
                     let Some(client) = self.clients.get(&to) else { continue };
-                    if client.queue.try_send(Outgoing::Frame(Box::new(message))).is_err() {
+                    let frame = match wire::encode(&message, MAX_CONTROL_FRAME) {
+                        Ok(frame) => frame,
+                        Err(error) => {
+                            tracing::error!(%error, "a message of our own does not fit into a frame");
+                            continue;
+                        }
+                    };
+                    if !client.send(frame) {
                         tracing::debug!(connection = to.0, "the client does not read; closing");
                         close(&client.connection, CloseCode::Slow);
                         self.clients.remove(&to);

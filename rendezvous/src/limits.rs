@@ -49,8 +49,11 @@ pub const RELAY_CHANNELS_OF_ONE_KEY: usize = MAX_CAPABILITIES;
 pub const RELAY_BURST: Duration = Duration::from_millis(500);
 
 /// Frames waiting for a client that does not read. 256 introductions are twice what a client with 100 contacts gets when
-/// the server comes back, and they are at most 128 KiB.
+/// the server comes back.
 pub const OUTGOING_QUEUE: usize = 256;
+/// Bytes of these frames: 256 introductions without words have at most 128 KiB, and with the same again thirty may bring
+/// a page of text, or sixteen the longest envelope. What a client costs at most stays 256 KiB.
+pub const OUTGOING_BYTES: usize = 256 * 1024;
 /// From the first packet to the end of the handshake, and from there to the registration: ten round trips of a bad
 /// satellite link.
 pub const PATIENCE: Duration = Duration::from_secs(5);

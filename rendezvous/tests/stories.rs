@@ -2,10 +2,11 @@
 
 mod support;
 
-use common::introduction::{CloseCode, FromServer, MAX_CONTROL_FRAME, Role, ToServer, Trickle};
+use common::introduction::{CloseCode, FromServer, Letter, MAX_CONTROL_FRAME, Role, ToServer, Trickle};
+use common::seal::MAX_ENVELOPE;
 use common::wire;
 use quinn::{ConnectionError, TransportErrorCode};
-use rendezvous::limits::OUTGOING_QUEUE;
+use rendezvous::limits::{OUTGOING_BYTES, OUTGOING_QUEUE};
 use support::{Person, Server, close_code};
 
 #[tokio::test]
@@ -138,6 +139,41 @@ async fn a_client_that_does_not_read_is_closed_and_nobody_else() {
     assert_eq!(at_bob.closed().await, CloseCode::Slow.code().into());
     at_alice.send(&alice.introduce(1, bob.id(), &server.place)).await;
     assert_eq!(at_alice.next().await, FromServer::Refused { request: 1 });
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_long_words_is_closed_before_they_cost_much() {
+    let server = Server::start();
+    let (alice, mut bob) = (Person::new(1), Person::new(2).knows(&Person::new(1)));
+    let alice = alice.knows(&bob);
+    bob.window = 1;
+    let (mut at_alice, _) = alice.register_at(&server.place).await;
+    let mut at_bob = bob.connect(&server.place).await;
+    at_bob.send(&ToServer::Register(bob.register(&server.place))).await;
+    // Each of eight letters and one request brings 8 KiB; 256 KiB are passed at the fourth introduction.
+    let long = vec![7; MAX_ENVELOPE];
+    let most = OUTGOING_BYTES / MAX_ENVELOPE + 1;
+    let mut sent = 0;
+    for request in 0..=(most / 9) as u32 {
+        let ToServer::Introduce(mut introduce) = alice.introduce(request, bob.id(), &server.place) else {
+            panic!("a request")
+        };
+        introduce.envelope = long.clone();
+        at_alice.send(&ToServer::Introduce(introduce)).await;
+        let id = match at_alice.next().await {
+            FromServer::Introduction(introduction) => introduction.id,
+            FromServer::Refused { .. } => break,
+            other => panic!("an introduction or none, not {other:?}"),
+        };
+        sent += 1;
+        for _ in 0..8 {
+            at_alice.send(&ToServer::Letter(Letter { introduction: id, envelope: long.clone() })).await;
+            sent += 1;
+        }
+    }
+    assert_eq!(at_bob.closed().await, CloseCode::Slow.code().into());
+    assert!(sent < OUTGOING_QUEUE / 2, "long before the queue of frames is full: {sent}");
     server.stop().await;
 }
 
