@@ -48,6 +48,20 @@ pub const RELAY_CHANNELS_OF_ONE_KEY: usize = MAX_CAPABILITIES;
 /// the round trips of any path.
 pub const RELAY_BURST: Duration = Duration::from_millis(500);
 
+/// Relay frames that wait for one client while the network takes no more, and their bytes: a burst of QUIC's initial window,
+/// twice. More would be delay without use: at 100 Mb/s this is 5 ms.
+pub const RELAY_QUEUE_FRAMES: usize = 32;
+/// See [`RELAY_QUEUE_FRAMES`].
+pub const RELAY_QUEUE_BYTES: usize = 64 * 1024;
+/// The same by sender: it may have filled the queues of two receivers.
+pub const RELAY_SOURCE_FRAMES: usize = 64;
+/// See [`RELAY_SOURCE_FRAMES`].
+pub const RELAY_SOURCE_BYTES: usize = 128 * 1024;
+/// All that waits at one socket: 34 ms of a gigabit.
+pub const RELAY_QUEUED_BYTES: usize = 4 << 20;
+/// Relay frames that are taken from a queue before others get their turn.
+pub const RELAY_TURN: usize = 64;
+
 /// Frames waiting for a client that does not read. 256 introductions are twice what a client with 100 contacts gets when
 /// the server comes back.
 pub const OUTGOING_QUEUE: usize = 256;

@@ -177,6 +177,9 @@ impl Rendezvous {
             let (endpoint, hub) = (listener.endpoint.clone(), self.hub.clone());
             tasks.spawn(accept(endpoint, listener.socket, listener.stun, hub, busy.clone()));
         }
+        for listener in &self.listeners {
+            tasks.spawn(self.forwarder.clone().serve_queue(listener.socket));
+        }
         for stun in &self.stun {
             tasks.spawn(stun.clone().serve_alternate_ports());
         }

@@ -14,6 +14,8 @@
 //! send ([`quota`]). Everything else is dropped and counted by its reason. No frame names an address, so nobody can have
 //! a stranger sent to, and nothing is ever sent that is longer than what came.
 //!
+//! What the network does not take at once waits in short queues, each sender in its turn ([`scheduler`]).
+//!
 //! Nothing here has a socket, a clock or randomness; the driver is [`crate::forwarder`].
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +25,7 @@ use common::relay::RelayChannel;
 
 pub mod channels;
 pub mod quota;
+pub mod scheduler;
 pub mod switch;
 
 /// One of the sockets on which clients arrive, in the numbering of the driver.

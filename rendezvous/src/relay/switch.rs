@@ -76,6 +76,8 @@ pub struct Run {
 /// Where the first frames of a run may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passage {
+    /// Who sends and who receives.
+    pub parties: [PartyIndex; 2],
     /// Send them there.
     pub to: Location,
     /// So many of them; the others are over quota.
@@ -83,7 +85,7 @@ pub struct Passage {
 }
 
 /// A party's place among those of the switch.
-type PartyIndex = usize;
+pub type PartyIndex = usize;
 
 #[derive(Debug)]
 struct Party {
@@ -192,6 +194,7 @@ impl Switch {
             [false, true] => (b, a),
             [false, false] => return Err(Dropped::WrongSource),
         };
+        let parties = [from, to];
         let to = location(to).ok_or(Dropped::Absent)?;
         if is_own(&self.own, to) {
             return Err(Dropped::ToItself);
@@ -205,7 +208,7 @@ impl Switch {
             line.used = true;
             self.used.push(run.channel);
         }
-        Ok(Passage { to, count })
+        Ok(Passage { parties, to, count })
     }
 
     /// Frames were sent on.

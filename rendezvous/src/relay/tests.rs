@@ -10,7 +10,7 @@ use common::pairing::Capability;
 
 use super::channels::Channels;
 use super::quota::Quota;
-use super::switch::{Dropped, Passage, Run, Switch};
+use super::switch::{Dropped, Run, Switch};
 use super::*;
 use crate::limits::{Limits, RELAY_ABSENCE};
 use crate::server::{ConnectionId, Output, Server};
@@ -184,13 +184,13 @@ fn a_key_has_one_quota_for_all_its_channels_and_the_other_party_its_own() {
     let (alice, _, _) = (world.arrives(1, &[12, 13]), world.arrives(2, &[12]), world.arrives(3, &[13]));
     let (with_bob, with_carol) = (world.introduced(alice, 2, 12), world.introduced(alice, 3, 13));
     let frames = |channel, count| Run { channel, count, size: 100 };
-    assert_eq!(world.run(home(1), frames(with_bob, 7)), Some(Passage { to: home(2), count: 7 }));
-    assert_eq!(world.run(home(1), frames(with_carol, 7)), Some(Passage { to: home(3), count: 3 }));
+    assert_eq!(world.run(home(1), frames(with_bob, 7)), Some((home(2), 7)));
+    assert_eq!(world.run(home(1), frames(with_carol, 7)), Some((home(3), 3)));
     assert_eq!(world.run(home(1), frames(with_bob, 7)), None);
     assert_eq!(world.dropped(), [(Dropped::OverQuota, 11)]);
-    assert_eq!(world.run(home(2), frames(with_bob, 7)), Some(Passage { to: home(1), count: 7 }));
+    assert_eq!(world.run(home(2), frames(with_bob, 7)), Some((home(1), 7)));
     world.now += Duration::from_millis(100);
-    assert_eq!(world.run(home(1), frames(with_bob, 7)), Some(Passage { to: home(2), count: 2 }));
+    assert_eq!(world.run(home(1), frames(with_bob, 7)), Some((home(2), 2)));
     // Coming back with a new connection does not refill.
     world.arrives(1, &[12, 13]);
     assert_eq!(world.run(home(1), frames(with_bob, 7)), None);
@@ -337,11 +337,13 @@ impl World {
     }
 
     fn frame_from(&mut self, from: Location, channel: RelayChannel) -> Option<Location> {
-        self.run(from, Run { channel, count: 1, size: 100 }).map(|passage| passage.to)
+        self.run(from, Run { channel, count: 1, size: 100 }).map(|(to, _)| to)
     }
 
-    fn run(&mut self, from: Location, run: Run) -> Option<Passage> {
-        self.switch.route(from.socket, from.address, run, self.now)
+    /// Where a run goes, and how much of it.
+    fn run(&mut self, from: Location, run: Run) -> Option<(Location, usize)> {
+        let passage = self.switch.route(from.socket, from.address, run, self.now);
+        passage.map(|passage| (passage.to, passage.count))
     }
 
     fn dropped(&self) -> Vec<(Dropped, u64)> {
