@@ -1,5 +1,5 @@
 //! What two peers say to each other once a QUIC connection between them stands: one bidirectional stream, opened by the
-//! side that dialled, with [`PeerFrame`]s both ways.
+//! side that dialled, with [`PeerFrame`]s both ways. Two connections may stand, one for each [`Route`], and say the same.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,6 +35,39 @@ impl FromStr for MessageId {
         let wrong = data_encoding::DecodeError { position: 0, kind: data_encoding::DecodeKind::Length };
         Ok(MessageId(bytes.try_into().map_err(|_| wrong)?))
     }
+}
+
+/// Which way a connection's packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// Through the rendezvous, which cannot read them.
+    Relayed,
+    /// From us to the peer, nothing in between but routers.
+    Direct,
+}
+
+impl Route {
+    /// Both.
+    pub const ALL: [Route; 2] = [Route::Relayed, Route::Direct];
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Route::Relayed => "relayed",
+            Route::Direct => "direct",
+        })
+    }
+}
+
+/// How a frame came, or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// In an envelope that the rendezvous carried.
+    Letter,
+    /// Over a connection.
+    Session(Route),
 }
 
 /// One frame between peers.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::PeerFrame;
+use common::session::{PeerFrame, Route};
 
 use super::{Context, Online};
 use crate::cli;
 use crate::exit::{Exit, Failure};
 use crate::net::{NodeCommand, NodeEvent, Party};
 use crate::online::{End, Moment, Obstacle, Out, Room, Signal, Task};
-use crate::output::{Event, Millis, Route};
+use crate::output::{Event, Millis};
 
 pub(super) async fn execute(context: Context<'_>, arguments: &cli::Ping) -> End {
     let online = Online::load(&context.data)?;
@@ -62,12 +62,13 @@ impl Ping {
     fn node(&mut self, event: &NodeEvent, room: &Room, now: Moment, out: &mut Out) {
         self.obstacle.note(event, self.peer);
         match event {
-            NodeEvent::Direct { peer, .. } if *peer == self.peer => {
-                self.direct.get_or_insert(now.since_start.into());
-                self.unanswered.clear();
+            NodeEvent::Up { peer, route, .. } if *peer == self.peer => {
+                if *route == Route::Direct {
+                    self.direct.get_or_insert(now.since_start.into());
+                }
                 self.send(room, now, out);
             }
-            NodeEvent::Lost { peer, .. } if *peer == self.peer => {
+            NodeEvent::Down { peer, .. } if *peer == self.peer && self.best(room).is_none() => {
                 self.unanswered.clear();
                 self.next_at = None;
             }
@@ -80,10 +81,21 @@ impl Ping {
 
     /// There never was a direct path: always the same code, and what stood in the way in words.
     fn never_direct(&self, room: &Room) -> Failure {
-        Failure { exit: Exit::NoPath, ..self.obstacle.failure(&room.name(self.peer)) }
+        let name = room.name(self.peer);
+        if self.received > 0 {
+            let message = format!("{name} answers through the relay, but no direct path was found");
+            return Failure::new(Exit::NoPath, message);
+        }
+        Failure { exit: Exit::NoPath, ..self.obstacle.failure(&name) }
+    }
+
+    /// The best route that stands.
+    fn best(&self, room: &Room) -> Option<Route> {
+        Route::ALL.into_iter().rfind(|route| room.connection(self.peer, *route).is_some())
     }
 
     fn send(&mut self, room: &Room, now: Moment, out: &mut Out) {
+        let Some(route) = self.best(room) else { return };
         if self.sent == self.count {
             // The last one had an interval's time.
             out.end(Err(self.never_direct(room)));
@@ -92,26 +104,26 @@ impl Ping {
         self.sent += 1;
         let nonce = u64::from(self.sent);
         self.unanswered.insert(nonce, now.at);
-        room.send(self.peer, PeerFrame::Ping { nonce }, out);
+        room.send(self.peer, route, PeerFrame::Ping { nonce }, out);
         self.next_at = Some(now.at + self.interval);
     }
 
-    fn pong(&mut self, nonce: u64, room: &Room, now: Moment, out: &mut Out) {
+    fn pong(&mut self, nonce: u64, route: Route, room: &Room, now: Moment, out: &mut Out) {
         let Some(sent_at) = self.unanswered.remove(&nonce) else { return };
-        let Some(session) = room.session(self.peer) else { return };
+        let Some(connection) = room.connection(self.peer, route) else { return };
         self.received += 1;
         self.first_reply.get_or_insert(now.since_start.into());
-        self.route = Some(session.route);
+        self.route = self.route.max(Some(route));
         out.show(Event::Ping {
             who: room.who(self.peer),
             seq: u32::try_from(nonce).unwrap_or(u32::MAX),
-            route: session.route,
-            remote: session.remote,
+            route,
+            remote: connection.remote,
             rtt_ms: now.at.saturating_duration_since(sent_at).into(),
             since_start_ms: now.since_start.into(),
         });
-        match session.route {
-            Route::Direct => out.end(Ok(Exit::Done)),
+        if route == Route::Direct {
+            out.end(Ok(Exit::Done));
         }
     }
 }
@@ -124,7 +136,7 @@ impl Task for Ping {
                 out.command(NodeCommand::Want(self.peer));
             }
             Signal::Node(event) => self.node(event, room, now, out),
-            Signal::Pong { peer, nonce } if peer == self.peer => self.pong(nonce, room, now, out),
+            Signal::Pong { peer, route, nonce } if peer == self.peer => self.pong(nonce, route, room, now, out),
             Signal::ContactsChanged if !room.knows(self.peer) => {
                 out.end(Err(Failure::other("the contact that you were pinging was removed")));
             }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use common::identity::PeerId;
 use common::nat::NatProfile;
+use common::session::Route;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::file::{self, Durability};
-use crate::output::{Millis, Route};
+use crate::output::Millis;
 
 /// The format written.
 pub(super) const FORMAT: u64 = 1;

@@ -1,19 +1,37 @@
 //! What is under way between us and one peer.
 
 use std::collections::{VecDeque, vec_deque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::{MAX_TEXT, MessageId, PeerFrame};
+use common::seal::MAX_CONTENT;
+use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
 
 use super::seen::Seen;
-use super::{Effect, MAX_QUEUED, Refusal, VERIFY_AFTER, WINDOW};
+use super::session::{Change, Session};
+use super::{Effect, LETTER, MAX_QUEUED, Refusal, WINDOW};
+
+/// The nonce of the question whose answer proves a new direct connection. The pings of people are numbered from 1.
+const PROOF: u64 = u64::MAX;
+/// How long a receipt may take at least: a busy machine, or a phone that wakes its radio, answers no sooner.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(200);
+/// How long it may take at most: longer than a round trip through a full queue (2 s on a bad mobile link), and shorter
+/// than a person's patience.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3);
+/// So many round trips: QUIC repeats a lost packet after about one and a half.
+const PATIENCE_IN_RTTS: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
     id: MessageId,
     at_ms: u64,
     text: String,
+}
+
+impl Outgoing {
+    fn frame(&self) -> PeerFrame {
+        PeerFrame::Message { id: self.id, at_ms: self.at_ms, text: self.text.clone() }
+    }
 }
 
 /// Messages without a receipt, oldest first.
@@ -34,26 +52,46 @@ impl<'a> Iterator for Outstanding<'a> {
 
 impl ExactSizeIterator for Outstanding<'_> {}
 
-/// The session, as far as the messenger knows.
+/// A route that carries messages: the first `in_flight` of the queue were given to it, and if there are any, a receipt is
+/// due.
 #[derive(Debug)]
-enum Link {
-    /// None. `wanted`: somebody was asked for one since the last stood.
-    Down { wanted: bool },
-    /// The first `in_flight` messages of the queue were given to it; if there are any, a receipt is due.
-    Up { in_flight: usize, receipt_due: Option<Instant> },
+struct Carrier {
+    route: Route,
+    in_flight: usize,
+    receipt_due: Option<Instant>,
 }
 
 #[derive(Debug)]
 pub(super) struct Conversation {
     peer: PeerId,
-    link: Link,
+    session: Session,
+    /// Those that the session uses.
+    carriers: Vec<Carrier>,
+    /// The round trip last measured, by route.
+    rtt: [Duration; Route::ALL.len()],
+    /// Somebody was asked for a session since the last stood.
+    wanted: bool,
+    /// The messages that the next introduction is to carry.
+    letter: Vec<MessageId>,
+    /// They have gone in answer to a letter of the peer.
+    letter_answered: bool,
     queue: VecDeque<Outgoing>,
     seen: Seen,
 }
 
 impl Conversation {
     pub(super) fn new(peer: PeerId) -> Self {
-        Conversation { peer, link: Link::Down { wanted: false }, queue: VecDeque::new(), seen: Seen::default() }
+        Conversation {
+            peer,
+            session: Session::default(),
+            carriers: Vec::new(),
+            rtt: [LONGEST_PATIENCE; Route::ALL.len()],
+            wanted: false,
+            letter: Vec::new(),
+            letter_answered: false,
+            queue: VecDeque::new(),
+            seen: Seen::default(),
+        }
     }
 
     pub(super) fn say(&mut self, id: MessageId, at_ms: u64, text: String, now: Instant, effects: &mut Vec<Effect>) {
@@ -69,32 +107,36 @@ impl Conversation {
             return;
         }
         self.queue.push_back(Outgoing { id, at_ms, text });
-        match &mut self.link {
-            Link::Down { wanted: true } => {}
-            Link::Down { wanted } => {
-                *wanted = true;
-                effects.push(Effect::Want { peer: self.peer });
-            }
-            Link::Up { .. } => self.fill_window(now, effects),
+        self.ask_for_session(effects);
+        self.fill(now, effects);
+    }
+
+    pub(super) fn connected(&mut self, route: Route, rtt: Duration, now: Instant, effects: &mut Vec<Effect>) {
+        self.rtt[route as usize] = rtt;
+        // A connection that takes the place of another one has carried nothing yet.
+        self.carriers.retain(|carrier| carrier.route != route);
+        self.change(Change::Up(route), now, effects);
+        if route == Route::Direct {
+            effects.push(Effect::Send { peer: self.peer, route, frame: PeerFrame::Ping { nonce: PROOF } });
         }
     }
 
-    pub(super) fn connected(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        self.link = Link::Up { in_flight: 0, receipt_due: None };
-        self.fill_window(now, effects);
+    pub(super) fn disconnected(&mut self, route: Route, now: Instant, effects: &mut Vec<Effect>) {
+        self.change(Change::Down(route), now, effects);
     }
 
-    pub(super) fn disconnected(&mut self, effects: &mut Vec<Effect>) {
-        // The session may have been the peer's wish alone; what waits makes it ours.
-        let wanted = !self.queue.is_empty();
-        self.link = Link::Down { wanted };
-        if wanted {
-            effects.push(Effect::Want { peer: self.peer });
-        }
+    pub(super) fn network_changed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.change(Change::NetworkChanged, now, effects);
     }
 
-    pub(super) fn frame(&mut self, frame: PeerFrame, now: Instant, effects: &mut Vec<Effect>) {
+    pub(super) fn frame(&mut self, via: Via, frame: PeerFrame, rtt: Duration, now: Instant, effects: &mut Vec<Effect>) {
         let peer = self.peer;
+        if let Via::Session(route) = via {
+            self.rtt[route as usize] = rtt;
+            if matches!(frame, PeerFrame::Receipt { .. } | PeerFrame::Pong { .. }) {
+                self.change(Change::Answered(route), now, effects);
+            }
+        }
         match frame {
             PeerFrame::Hello { name } => effects.push(Effect::PeerName { peer, name }),
             // Longer than the protocol allows: neither shown nor acknowledged.
@@ -104,11 +146,28 @@ impl Conversation {
                     effects.push(Effect::ShowIncoming { peer, id, at_ms, text });
                 }
                 // After showing: a receipt never speaks of something that was not shown.
-                effects.push(Effect::Send { peer, frame: PeerFrame::Receipt { id } });
+                self.answer(via, PeerFrame::Receipt { id }, effects);
             }
             PeerFrame::Receipt { id } => self.receipt(id, now, effects),
-            PeerFrame::Ping { nonce } => effects.push(Effect::Send { peer, frame: PeerFrame::Pong { nonce } }),
-            PeerFrame::Pong { nonce } => effects.push(Effect::Pong { peer, nonce }),
+            PeerFrame::Ping { nonce } => self.answer(via, PeerFrame::Pong { nonce }, effects),
+            PeerFrame::Pong { nonce: PROOF } => {}
+            PeerFrame::Pong { nonce } => effects.push(Effect::Pong { peer, via, nonce }),
+        }
+    }
+
+    /// Answers the way that the question came, so that the peer learns which ways there are.
+    fn answer(&mut self, via: Via, frame: PeerFrame, effects: &mut Vec<Effect>) {
+        let peer = self.peer;
+        match via {
+            Via::Session(route) => effects.push(Effect::Send { peer, route, frame }),
+            Via::Letter => {
+                // What we have to say ourselves goes in front: somebody who has come to say one thing leaves when it is
+                // acknowledged.
+                let own = if std::mem::replace(&mut self.letter_answered, true) { 0 } else { self.letter.len() };
+                let mut frames: Vec<_> = self.queue.iter().take(own).map(Outgoing::frame).collect();
+                frames.push(frame);
+                effects.push(Effect::Reply { peer, frames });
+            }
         }
     }
 
@@ -116,40 +175,91 @@ impl Conversation {
         let Some(position) = self.queue.iter().position(|message| message.id == id) else { return };
         self.queue.remove(position);
         effects.push(Effect::Delivered { peer: self.peer, id });
-        if let Link::Up { in_flight, receipt_due } = &mut self.link {
-            // A receipt may also speak of a message that an earlier session carried and this one has not yet.
-            if position < *in_flight {
-                *in_flight -= 1;
+        for carrier in &mut self.carriers {
+            // A receipt may also speak of a message that an earlier connection carried and this one has not yet.
+            if position < carrier.in_flight {
+                carrier.in_flight -= 1;
             }
-            *receipt_due = (*in_flight > 0).then(|| now + VERIFY_AFTER);
+            let patience = patience(self.rtt[carrier.route as usize]);
+            carrier.receipt_due = (carrier.in_flight > 0).then(|| now + patience);
         }
-        self.fill_window(now, effects);
+        self.fill(now, effects);
     }
 
-    fn fill_window(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Link::Up { in_flight, receipt_due } = &mut self.link else { return };
-        for message in self.queue.iter().take(WINDOW).skip(*in_flight) {
-            let frame = PeerFrame::Message { id: message.id, at_ms: message.at_ms, text: message.text.clone() };
-            effects.push(Effect::Send { peer: self.peer, frame });
-            *in_flight += 1;
-            receipt_due.get_or_insert(now + VERIFY_AFTER);
+    fn change(&mut self, change: Change, now: Instant, effects: &mut Vec<Effect>) {
+        let why = self.session.handle(change);
+        let session = self.session;
+        self.carriers.retain(|carrier| session.uses(carrier.route));
+        for route in Route::ALL {
+            if session.uses(route) && !self.carriers.iter().any(|carrier| carrier.route == route) {
+                self.carriers.push(Carrier { route, in_flight: 0, receipt_due: None });
+            }
         }
+        if let Some(why) = why {
+            self.wanted = false;
+            effects.extend(session.relies_on().map(|route| Effect::Switched { peer: self.peer, route, why }));
+        }
+        self.ask_for_session(effects);
+        self.fill(now, effects);
+    }
+
+    /// Without a session, what waits makes it ours to get one, whoever wanted the last.
+    fn ask_for_session(&mut self, effects: &mut Vec<Effect>) {
+        if self.session.relies_on().is_none() && !self.queue.is_empty() && !self.wanted {
+            self.wanted = true;
+            effects.push(Effect::Want { peer: self.peer });
+        }
+    }
+
+    /// Gives each route the messages that it has not had, up to a window; without a route, the first ones to the next
+    /// introduction.
+    fn fill(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let peer = self.peer;
+        for carrier in &mut self.carriers {
+            for message in self.queue.iter().take(WINDOW).skip(carrier.in_flight) {
+                effects.push(Effect::Send { peer, route: carrier.route, frame: message.frame() });
+                carrier.in_flight += 1;
+                let patience = patience(self.rtt[carrier.route as usize]);
+                carrier.receipt_due.get_or_insert(now + patience);
+            }
+        }
+        let letter = if self.session.relies_on().is_none() { self.letter_length() } else { 0 };
+        if !self.letter.iter().eq(self.queue.iter().take(letter).map(|message| &message.id)) {
+            self.letter_answered = false;
+            self.letter = self.queue.iter().take(letter).map(|message| message.id).collect();
+            let frames = self.queue.iter().take(letter).map(Outgoing::frame).collect();
+            effects.push(Effect::Letter { peer, frames });
+        }
+    }
+
+    /// How many of the first messages fit into an envelope.
+    fn letter_length(&self) -> usize {
+        let mut room = MAX_CONTENT - AROUND_TEXT;
+        let fits = |message: &&Outgoing| {
+            room = room.saturating_sub(message.text.len() + AROUND_TEXT);
+            room > 0
+        };
+        self.queue.iter().take(LETTER).take_while(fits).count()
     }
 
     pub(super) fn timeout(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if let Link::Up { receipt_due: Some(due), .. } = &mut self.link
-            && *due <= now
-        {
-            *due = now + VERIFY_AFTER;
-            effects.push(Effect::Verify { peer: self.peer });
+        let mut overdue = Vec::new();
+        for carrier in &mut self.carriers {
+            if let Some(due) = &mut carrier.receipt_due
+                && *due <= now
+            {
+                *due = now + patience(self.rtt[carrier.route as usize]);
+                overdue.push(carrier.route);
+            }
+        }
+        for route in overdue {
+            effects.push(Effect::Verify { peer: self.peer, route });
+            self.change(Change::Overdue(route), now, effects);
         }
     }
 
     pub(super) fn overdue_at(&self) -> Option<Instant> {
-        match self.link {
-            Link::Up { receipt_due, .. } => receipt_due,
-            Link::Down { .. } => None,
-        }
+        self.carriers.iter().filter_map(|carrier| carrier.receipt_due).min()
     }
 
     pub(super) fn outstanding(&self) -> Outstanding<'_> {
@@ -160,7 +270,14 @@ impl Conversation {
         self.queue.len() < MAX_QUEUED
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        matches!(self.link, Link::Up { .. })
+    pub(super) fn relies_on(&self) -> Option<Route> {
+        self.session.relies_on()
     }
+}
+
+/// What a message takes beside its text (id, time, lengths), and more than a receipt takes.
+const AROUND_TEXT: usize = 40;
+
+fn patience(rtt: Duration) -> Duration {
+    (rtt * PATIENCE_IN_RTTS).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
 }

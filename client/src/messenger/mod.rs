@@ -1,19 +1,24 @@
 //! What is said, to whom, and whether it has arrived: pure, without sockets, clock or randomness.
 //!
-//! The life of a message. `Say` puts it at the end of its peer's queue (or refuses it, with the reason). While a session
-//! stands, the first [`WINDOW`] messages of the queue are on their way; a receipt takes its message out and lets the next
-//! one go. A new session begins from the front of the queue again, so whatever a broken one swallowed goes once more, in
-//! the order in which it was said. The receiver acknowledges every copy and shows the first: it remembers the last
-//! [`MAX_SEEN`] ids of each peer. A message that stays unacknowledged for [`VERIFY_AFTER`] on a standing session makes
-//! the messenger ask for the path to be checked.
+//! The life of a message. `Say` puts it at the end of its peer's queue (or refuses it, with the reason). With a peer there
+//! may be two connections, one through the relay and one direct; `session` decides which of them carry messages.
+//! On each that does, the first [`WINDOW`] messages of the queue are on their way; a receipt takes its message out and
+//! lets the next one go. A route that begins to be used begins from the front of the queue, so whatever a broken one
+//! swallowed goes once more, in the order in which it was said. While there is no connection at all, the first messages
+//! are offered as a letter to whoever asks for the next introduction. The receiver acknowledges every copy on the way it
+//! came and shows the first: it remembers the last [`MAX_SEEN`] ids of each peer. A receipt that stays out for about
+//! four round trips makes the messenger ask for the path to be checked, and the second one sends copies by the relay.
 //!
-//! Order rests on one thing outside: within one session frames arrive in order or not at all, as on a QUIC stream.
+//! Order rests on one thing outside: within one connection frames arrive in order or not at all, as on a QUIC stream.
+//! Then whatever arrives by whichever route continues what has arrived, because every route starts at or before the
+//! first message that has no receipt.
 //!
 //! Limits: nothing is on disk yet. A client that stops forgets what it had queued (and says so), and one that is
 //! restarted may show a message again that it had acknowledged with a receipt that got lost.
 
 mod conversation;
 mod seen;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +26,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::{MAX_TEXT, MessageId, PeerFrame};
+use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
 
 use conversation::Conversation;
+pub use session::Reason;
 
 /// Messages that may wait for one peer. At [`MAX_TEXT`] each that is 8 MiB, the most that a forgotten chat with somebody
 /// offline may cost; as lines typed by a person it is a day's talk.
@@ -34,9 +40,8 @@ pub const WINDOW: usize = 64;
 /// Ids remembered of one peer. An id need only be known until its sender has the receipt, and until then the sender
 /// sends at most [`WINDOW`] others; 32 times that leaves room for copies that come late by another route.
 pub const MAX_SEEN: usize = 2048;
-/// How long a standing session may owe a receipt before the path is checked. Three seconds is longer than a round trip
-/// through a full queue (2 s on a bad mobile link) and shorter than a person's patience.
-pub const VERIFY_AFTER: Duration = Duration::from_secs(3);
+/// Messages that ride along with a request for an introduction. What follows them is two round trips behind.
+pub const LETTER: usize = 4;
 
 /// What happens to the messenger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,44 +57,83 @@ pub enum Input {
         /// What.
         text: String,
     },
-    /// A session stands. One that replaces another needs no `Disconnected` in between.
+    /// A connection stands. One that replaces another on its route needs no `Disconnected` in between.
     Connected {
         /// With whom.
         peer: PeerId,
+        /// Which way.
+        route: Route,
+        /// Its round-trip time.
+        rtt: Duration,
     },
-    /// The session is gone.
+    /// A connection is gone.
     Disconnected {
         /// With whom.
         peer: PeerId,
+        /// Which.
+        route: Route,
     },
-    /// A frame came over a session.
+    /// A frame came.
     Frame {
         /// From whom.
         peer: PeerId,
+        /// How.
+        via: Via,
         /// What.
         frame: PeerFrame,
+        /// The connection's round-trip time now.
+        rtt: Duration,
     },
+    /// Our addresses have changed: no direct path is what it was.
+    NetworkChanged,
 }
 
 /// What the messenger wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Give this frame to the session.
+    /// Give this frame to the connection of this route.
     Send {
         /// To whom.
         peer: PeerId,
+        /// Which way.
+        route: Route,
         /// What.
         frame: PeerFrame,
+    },
+    /// Answer a letter by a letter.
+    Reply {
+        /// To whom.
+        peer: PeerId,
+        /// What, in order, in one envelope.
+        frames: Vec<PeerFrame>,
     },
     /// Get a session with this peer: something waits for it.
     Want {
         /// With whom.
         peer: PeerId,
     },
+    /// The next request for an introduction is to carry these, in place of those before.
+    Letter {
+        /// To whom.
+        peer: PeerId,
+        /// Messages, in order.
+        frames: Vec<PeerFrame>,
+    },
     /// A receipt is overdue: is the path alive?
     Verify {
         /// To whom.
         peer: PeerId,
+        /// Which path.
+        route: Route,
+    },
+    /// Messages go another way than before.
+    Switched {
+        /// To whom.
+        peer: PeerId,
+        /// This way.
+        route: Route,
+        /// Why.
+        why: Reason,
     },
     /// Show this message: it comes for the first time.
     ShowIncoming {
@@ -120,6 +164,8 @@ pub enum Effect {
     Pong {
         /// From whom.
         peer: PeerId,
+        /// How it came.
+        via: Via,
         /// From the ping.
         nonce: u64,
     },
@@ -166,9 +212,14 @@ impl Messenger {
         let mut effects = Vec::new();
         match input {
             Input::Say { peer, id, at_ms, text } => self.of(peer).say(id, at_ms, text, now, &mut effects),
-            Input::Connected { peer } => self.of(peer).connected(now, &mut effects),
-            Input::Disconnected { peer } => self.of(peer).disconnected(&mut effects),
-            Input::Frame { peer, frame } => self.of(peer).frame(frame, now, &mut effects),
+            Input::Connected { peer, route, rtt } => self.of(peer).connected(route, rtt, now, &mut effects),
+            Input::Disconnected { peer, route } => self.of(peer).disconnected(route, now, &mut effects),
+            Input::Frame { peer, via, frame, rtt } => self.of(peer).frame(via, frame, rtt, now, &mut effects),
+            Input::NetworkChanged => {
+                self.conversations
+                    .values_mut()
+                    .for_each(|conversation| conversation.network_changed(now, &mut effects));
+            }
         }
         effects
     }
@@ -197,9 +248,9 @@ impl Messenger {
         self.conversations.get(&peer).is_none_or(Conversation::has_room)
     }
 
-    /// Is there a session with this peer?
-    pub fn is_connected(&self, peer: PeerId) -> bool {
-        self.conversations.get(&peer).is_some_and(Conversation::is_connected)
+    /// The route that messages to this peer rely on; `None` without a connection.
+    pub fn relies_on(&self, peer: PeerId) -> Option<Route> {
+        self.conversations.get(&peer).and_then(Conversation::relies_on)
     }
 
     fn of(&mut self, peer: PeerId) -> &mut Conversation {

@@ -1,4 +1,4 @@
-//! Two messengers and a pretend network that breaks, swallows and repeats.
+//! Two messengers and a pretend network of two routes that break, swallow and repeat.
 
 use std::collections::VecDeque;
 
@@ -7,21 +7,29 @@ use proptest::prelude::*;
 
 use super::*;
 
+const RTT: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Clone)]
 enum Step {
     /// One of the two says something.
     Say(Side),
-    /// The oldest frame on the way to this side arrives.
-    Deliver(Side),
+    /// The oldest frame on this route's way to this side arrives.
+    Deliver(Side, Route),
     /// A frame that arrived at this side before arrives again.
     Repeat(Side, prop::sample::Index),
-    /// From now until the session ends, whatever is sent to this side is swallowed.
-    Swallow(Side),
-    /// The session breaks; everything on the way is gone.
-    Break,
-    /// A session stands again.
-    Connect,
-    /// Seconds pass.
+    /// From now until its connection ends, whatever is sent this way is swallowed.
+    Swallow(Side, Route),
+    /// The connection breaks; everything on the way is gone.
+    Break(Route),
+    /// A connection stands again.
+    Connect(Route),
+    /// This side is introduced to the other, and its letter goes along.
+    Introduce(Side),
+    /// A letter arrives.
+    Post(Side),
+    /// This side's network changes.
+    Move(Side),
+    /// A second passes.
     Wait,
 }
 
@@ -31,27 +39,43 @@ enum Side {
     Bob,
 }
 
+const SIDES: [Side; 2] = [Side::Alice, Side::Bob];
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let side = || prop_oneof![Just(Side::Alice), Just(Side::Bob)];
+    let route = || prop_oneof![Just(Route::Relayed), Just(Route::Direct)];
     let step = prop_oneof![
-        4 => side().prop_map(Step::Say),
-        8 => side().prop_map(Step::Deliver),
+        6 => side().prop_map(Step::Say),
+        16 => (side(), route()).prop_map(|(side, route)| Step::Deliver(side, route)),
         2 => (side(), any::<prop::sample::Index>()).prop_map(|(side, index)| Step::Repeat(side, index)),
-        1 => side().prop_map(Step::Swallow),
-        1 => Just(Step::Break),
-        3 => Just(Step::Connect),
-        1 => Just(Step::Wait),
+        1 => (side(), route()).prop_map(|(side, route)| Step::Swallow(side, route)),
+        1 => route().prop_map(Step::Break),
+        3 => route().prop_map(Step::Connect),
+        1 => side().prop_map(Step::Introduce),
+        2 => side().prop_map(Step::Post),
+        1 => side().prop_map(Step::Move),
+        2 => Just(Step::Wait),
     ];
-    prop::collection::vec(step, 0..200)
+    prop::collection::vec(step, 0..300)
+}
+
+/// What is on a route's way to one side.
+#[derive(Debug, Default)]
+struct Pipe {
+    frames: VecDeque<PeerFrame>,
+    swallowing: bool,
 }
 
 struct Person {
     id: PeerId,
     messenger: Messenger,
-    /// Frames on the way to this person.
-    inbound: VecDeque<PeerFrame>,
-    arrived: Vec<PeerFrame>,
-    swallowing: bool,
+    /// On the way to this person, by route.
+    inbound: [Pipe; 2],
+    /// What the next introduction is to carry.
+    letter: Vec<PeerFrame>,
+    /// Letters on the way to this person; no two change places.
+    post: VecDeque<PeerFrame>,
+    arrived: Vec<(Via, PeerFrame)>,
     said: Vec<MessageId>,
     shown: Vec<MessageId>,
     delivered: Vec<MessageId>,
@@ -62,9 +86,10 @@ impl Person {
         Person {
             id: Identity::from_seed(&[seed; 32]).peer_id(),
             messenger: Messenger::new(),
-            inbound: VecDeque::new(),
+            inbound: Default::default(),
+            letter: Vec::new(),
+            post: VecDeque::new(),
             arrived: Vec::new(),
-            swallowing: false,
             said: Vec::new(),
             shown: Vec::new(),
             delivered: Vec::new(),
@@ -75,13 +100,13 @@ impl Person {
 struct World {
     people: [Person; 2],
     now: Instant,
-    connected: bool,
+    connected: [bool; 2],
     next_id: u128,
 }
 
 impl World {
     fn new() -> Self {
-        World { people: [Person::new(1), Person::new(2)], now: Instant::now(), connected: false, next_id: 0 }
+        World { people: [Person::new(1), Person::new(2)], now: Instant::now(), connected: [false; 2], next_id: 0 }
     }
 
     fn input(&mut self, side: Side, input: Input) {
@@ -95,11 +120,22 @@ impl World {
             let [ref mut me, ref mut other] = self.people;
             let (me, other) = if side == Side::Alice { (me, other) } else { (other, me) };
             match effect {
-                Effect::Send { frame, .. } if self.connected && !other.swallowing => other.inbound.push_back(frame),
-                Effect::Send { .. } | Effect::Want { .. } => {}
+                Effect::Send { route, frame, .. } => {
+                    assert!(self.connected[route as usize], "a frame for a route that is not there: {frame:?}");
+                    let pipe = &mut other.inbound[route as usize];
+                    if !pipe.swallowing {
+                        pipe.frames.push_back(frame);
+                    }
+                }
+                Effect::Reply { frames, .. } => other.post.extend(frames),
+                Effect::Letter { frames, .. } => me.letter = frames,
+                Effect::Want { .. } | Effect::Switched { .. } => {}
                 // The path machine finds a swallowing path dead and a sound one alive.
-                Effect::Verify { .. } if me.swallowing || other.swallowing => self.break_session(),
-                Effect::Verify { .. } => {}
+                Effect::Verify { route, .. } => {
+                    if [&me.inbound, &other.inbound].iter().any(|pipes| pipes[route as usize].swallowing) {
+                        self.break_route(route);
+                    }
+                }
                 Effect::ShowIncoming { id, .. } => me.shown.push(id),
                 Effect::Delivered { id, .. } => me.delivered.push(id),
                 effect => panic!("nobody asked for {effect:?}"),
@@ -119,40 +155,49 @@ impl World {
         self.input(side, Input::Say { peer, id, at_ms: 0, text: id.to_string() });
     }
 
-    fn deliver(&mut self, side: Side) -> bool {
-        let Some(frame) = self.people[side as usize].inbound.pop_front() else { return false };
-        self.people[side as usize].arrived.push(frame.clone());
+    fn arrive(&mut self, side: Side, via: Via, frame: PeerFrame) {
+        self.people[side as usize].arrived.push((via, frame.clone()));
         let peer = self.other(side);
-        self.input(side, Input::Frame { peer, frame });
+        self.input(side, Input::Frame { peer, via, frame, rtt: RTT });
+    }
+
+    fn deliver(&mut self, side: Side, route: Route) -> bool {
+        let Some(frame) = self.people[side as usize].inbound[route as usize].frames.pop_front() else { return false };
+        self.arrive(side, Via::Session(route), frame);
         true
     }
 
-    fn break_session(&mut self) {
-        if !std::mem::replace(&mut self.connected, false) {
+    fn post(&mut self, side: Side) -> bool {
+        let Some(frame) = self.people[side as usize].post.pop_front() else { return false };
+        self.arrive(side, Via::Letter, frame);
+        true
+    }
+
+    fn break_route(&mut self, route: Route) {
+        if !std::mem::replace(&mut self.connected[route as usize], false) {
             return;
         }
         for person in &mut self.people {
-            person.inbound.clear();
-            person.swallowing = false;
+            person.inbound[route as usize] = Pipe::default();
         }
-        for side in [Side::Alice, Side::Bob] {
+        for side in SIDES {
             let peer = self.other(side);
-            self.input(side, Input::Disconnected { peer });
+            self.input(side, Input::Disconnected { peer, route });
         }
     }
 
-    fn connect(&mut self) {
-        self.break_session();
-        self.connected = true;
-        for side in [Side::Alice, Side::Bob] {
+    fn connect(&mut self, route: Route) {
+        self.break_route(route);
+        self.connected[route as usize] = true;
+        for side in SIDES {
             let peer = self.other(side);
-            self.input(side, Input::Connected { peer });
+            self.input(side, Input::Connected { peer, route, rtt: RTT });
         }
     }
 
     fn wait(&mut self) {
-        self.now += VERIFY_AFTER;
-        for side in [Side::Alice, Side::Bob] {
+        self.now += Duration::from_secs(1);
+        for side in SIDES {
             let now = self.now;
             let effects = self.people[side as usize].messenger.handle_timeout(now);
             self.apply(side, effects);
@@ -162,18 +207,31 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Say(side) => self.say(side),
-            Step::Deliver(side) => _ = self.deliver(side),
+            Step::Deliver(side, route) => _ = self.deliver(side, route),
             Step::Repeat(side, index) => {
                 let arrived = &self.people[side as usize].arrived;
                 if !arrived.is_empty() {
-                    let frame = index.get(arrived).clone();
+                    let (via, frame) = index.get(arrived).clone();
+                    // What comes over a connection comes while it stands.
+                    let via = match via {
+                        Via::Session(route) if !self.connected[route as usize] => Via::Letter,
+                        via => via,
+                    };
                     let peer = self.other(side);
-                    self.input(side, Input::Frame { peer, frame });
+                    self.input(side, Input::Frame { peer, via, frame, rtt: RTT });
                 }
             }
-            Step::Swallow(side) => self.people[side as usize].swallowing = self.connected,
-            Step::Break => self.break_session(),
-            Step::Connect => self.connect(),
+            Step::Swallow(side, route) => {
+                self.people[side as usize].inbound[route as usize].swallowing = self.connected[route as usize];
+            }
+            Step::Break(route) => self.break_route(route),
+            Step::Connect(route) => self.connect(route),
+            Step::Introduce(side) => {
+                let letter = self.people[side as usize].letter.clone();
+                self.people[1 - side as usize].post.extend(letter);
+            }
+            Step::Post(side) => _ = self.post(side),
+            Step::Move(side) => self.input(side, Input::NetworkChanged),
             Step::Wait => self.wait(),
         }
     }
@@ -181,21 +239,31 @@ impl World {
     /// Lets time and the network go on until nothing is under way. The network is kind from here on, but a path that
     /// swallows has first to be found out by `Verify`.
     fn settle(&mut self) {
-        loop {
-            while self.deliver(Side::Alice) || self.deliver(Side::Bob) {}
-            let quiet = self.people.iter().all(|person| person.said.len() == person.delivered.len());
-            if quiet {
+        for _ in 0..10_000 {
+            let mut busy = true;
+            while busy {
+                busy = false;
+                for side in SIDES {
+                    busy |= self.post(side);
+                    for route in Route::ALL {
+                        busy |= self.deliver(side, route);
+                    }
+                }
+            }
+            if self.people.iter().all(|person| person.said.len() == person.delivered.len()) {
                 return;
             }
             self.wait();
-            if !self.connected {
-                self.connect();
+            if self.connected == [false; 2] {
+                self.connect(Route::Relayed);
             }
         }
+        panic!("it does not come to rest");
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn nothing_is_lost_nothing_is_shown_twice_and_order_is_kept(steps in steps()) {
         let mut world = World::new();
@@ -224,36 +292,145 @@ fn say(messenger: &mut Messenger, n: u128, text: &str, now: Instant) -> Vec<Effe
     messenger.handle(Input::Say { peer: peer(), id, at_ms: 1, text: text.to_owned() }, now)
 }
 
+fn connected(messenger: &mut Messenger, route: Route, now: Instant) -> Vec<Effect> {
+    messenger.handle(Input::Connected { peer: peer(), route, rtt: RTT }, now)
+}
+
+fn disconnected(messenger: &mut Messenger, route: Route, now: Instant) -> Vec<Effect> {
+    messenger.handle(Input::Disconnected { peer: peer(), route }, now)
+}
+
+fn comes(messenger: &mut Messenger, route: Route, frame: PeerFrame, now: Instant) -> Vec<Effect> {
+    messenger.handle(Input::Frame { peer: peer(), via: Via::Session(route), frame, rtt: RTT }, now)
+}
+
+fn receipt(n: u128) -> PeerFrame {
+    PeerFrame::Receipt { id: MessageId(n.to_be_bytes()) }
+}
+
+/// The messages that these effects send, and how.
+fn sent(effects: &[Effect]) -> Vec<(Route, &str)> {
+    let message = |effect| match effect {
+        &Effect::Send { route, frame: PeerFrame::Message { ref text, .. }, .. } => Some((route, text.as_str())),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
+}
+
 #[test]
 fn what_waits_asks_for_a_session_once_and_goes_in_order_when_it_stands() {
     let now = Instant::now();
     let mut messenger = Messenger::new();
-    assert_eq!(say(&mut messenger, 1, "one", now), [Effect::Want { peer: peer() }]);
-    assert_eq!(say(&mut messenger, 2, "two", now), []);
-    let sent = messenger.handle(Input::Connected { peer: peer() }, now);
-    let texts: Vec<_> = sent
-        .iter()
-        .map(|effect| match effect {
-            Effect::Send { frame: PeerFrame::Message { text, .. }, .. } => text.as_str(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(texts, ["one", "two"]);
+    let effects = say(&mut messenger, 1, "one", now);
+    assert!(matches!(&effects[..], [Effect::Want { .. }, Effect::Letter { frames, .. }] if frames.len() == 1));
+    let effects = say(&mut messenger, 2, "two", now);
+    assert!(matches!(&effects[..], [Effect::Letter { frames, .. }] if frames.len() == 2), "{effects:?}");
+    let effects = connected(&mut messenger, Route::Relayed, now);
+    assert_eq!(sent(&effects), [(Route::Relayed, "one"), (Route::Relayed, "two")]);
+    assert!(effects.contains(&Effect::Letter { peer: peer(), frames: Vec::new() }), "no introduction carries them now");
 }
 
 #[test]
-fn an_overdue_receipt_has_the_path_verified_again_and_again() {
+fn a_letter_holds_the_first_messages_that_fit() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    let long = "x".repeat(3000);
+    let letters = |effects: Vec<Effect>| match &effects[..] {
+        [.., Effect::Letter { frames, .. }] => Some(frames.len()),
+        _ => None,
+    };
+    assert_eq!(letters(say(&mut messenger, 1, &long, now)), Some(1));
+    assert_eq!(letters(say(&mut messenger, 2, &long, now)), Some(2));
+    assert_eq!(letters(say(&mut messenger, 3, &long, now)), None, "the third would not fit");
+    assert_eq!(letters(say(&mut messenger, 4, "short", now)), None, "and nothing overtakes it");
+}
+
+#[test]
+fn a_letter_is_answered_by_one_with_our_own_words_in_front() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    say(&mut messenger, 1, "so do I", now);
+    let mut comes = |n: u128| {
+        let id = MessageId(n.to_be_bytes());
+        let frame = PeerFrame::Message { id, at_ms: 1, text: "I have something to say".into() };
+        messenger.handle(Input::Frame { peer: peer(), via: Via::Letter, frame, rtt: RTT }, now)
+    };
+    let effects = comes(10);
+    assert!(
+        matches!(&effects[..], [Effect::ShowIncoming { .. }, Effect::Reply { frames, .. }]
+            if matches!(&frames[..], [PeerFrame::Message { text, .. }, PeerFrame::Receipt { .. }] if text == "so do I")),
+        "{effects:?}"
+    );
+    let effects = comes(11);
+    assert!(matches!(&effects[..], [_, Effect::Reply { frames, .. }] if frames.len() == 1), "once: {effects:?}");
+}
+
+#[test]
+fn a_direct_connection_is_trusted_when_the_peer_has_answered_over_it_and_not_before() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    connected(&mut messenger, Route::Relayed, now);
+    let effects = connected(&mut messenger, Route::Direct, now);
+    let Some(Effect::Send { route: Route::Direct, frame: PeerFrame::Ping { nonce }, .. }) = effects.last() else {
+        panic!("no question: {effects:?}")
+    };
+    let both = [(Route::Relayed, "one"), (Route::Direct, "one")];
+    assert_eq!(sent(&say(&mut messenger, 1, "one", now)), both);
+    let effects = comes(&mut messenger, Route::Direct, PeerFrame::Pong { nonce: *nonce }, now);
+    let why = Reason::Answered;
+    assert_eq!(effects, [Effect::Switched { peer: peer(), route: Route::Direct, why }]);
+    assert_eq!(sent(&say(&mut messenger, 2, "two", now)), [(Route::Direct, "two")]);
+}
+
+#[test]
+fn two_overdue_receipts_bring_the_relay_back_and_an_answer_sends_it_away() {
     let start = Instant::now();
     let mut messenger = Messenger::new();
-    messenger.handle(Input::Connected { peer: peer() }, start);
+    connected(&mut messenger, Route::Relayed, start);
+    connected(&mut messenger, Route::Direct, start);
+    comes(&mut messenger, Route::Direct, PeerFrame::Pong { nonce: 1 }, start);
     assert_eq!(messenger.poll_wakeup(), None);
     say(&mut messenger, 1, "hello?", start);
-    let due = messenger.poll_wakeup().expect("a receipt is due");
-    assert_eq!(due, start + VERIFY_AFTER);
+    let verify = Effect::Verify { peer: peer(), route: Route::Direct };
+
+    let first = messenger.poll_wakeup().expect("a receipt is due");
+    assert_eq!(first, start + 4 * RTT);
     assert_eq!(messenger.handle_timeout(start), []);
-    assert_eq!(messenger.handle_timeout(due), [Effect::Verify { peer: peer() }]);
-    assert_eq!(messenger.poll_wakeup(), Some(due + VERIFY_AFTER));
-    messenger.handle(Input::Disconnected { peer: peer() }, due);
+    assert_eq!(messenger.handle_timeout(first), std::slice::from_ref(&verify));
+    let second = messenger.poll_wakeup().expect("it is still due");
+    let effects = messenger.handle_timeout(second);
+    assert_eq!(effects[0], verify);
+    let why = Reason::ReceiptsOverdue;
+    assert_eq!(effects[1], Effect::Switched { peer: peer(), route: Route::Relayed, why });
+    assert_eq!(sent(&effects), [(Route::Relayed, "hello?")]);
+    assert!(second - start < Duration::from_millis(500), "{:?}", second - start);
+
+    let effects = comes(&mut messenger, Route::Direct, receipt(1), second);
+    let why = Reason::Answered;
+    assert_eq!(effects[0], Effect::Switched { peer: peer(), route: Route::Direct, why });
+    assert_eq!(sent(&say(&mut messenger, 2, "there you are", second)), [(Route::Direct, "there you are")]);
+}
+
+#[test]
+fn a_change_of_network_brings_the_relay_back_at_once() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    connected(&mut messenger, Route::Relayed, now);
+    connected(&mut messenger, Route::Direct, now);
+    comes(&mut messenger, Route::Direct, PeerFrame::Pong { nonce: 1 }, now);
+    say(&mut messenger, 1, "on my way", now);
+    let effects = messenger.handle(Input::NetworkChanged, now);
+    assert_eq!(sent(&effects), [(Route::Relayed, "on my way")]);
+}
+
+#[test]
+fn without_any_connection_what_has_no_receipt_wants_one() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    connected(&mut messenger, Route::Direct, now);
+    say(&mut messenger, 1, "hello?", now);
+    let effects = disconnected(&mut messenger, Route::Direct, now);
+    assert!(matches!(&effects[..], [Effect::Want { .. }, Effect::Letter { .. }]), "{effects:?}");
     assert_eq!(messenger.poll_wakeup(), None, "without a session there is nothing to verify");
 }
 
@@ -285,26 +462,24 @@ fn a_full_queue_refuses_the_newest_and_keeps_the_rest() {
 fn no_more_than_a_window_is_on_its_way() {
     let now = Instant::now();
     let mut messenger = Messenger::new();
-    messenger.handle(Input::Connected { peer: peer() }, now);
+    connected(&mut messenger, Route::Relayed, now);
     let sent: usize = (0..100).map(|n| say(&mut messenger, n, "x", now).len()).sum();
     assert_eq!(sent, WINDOW);
-    let frame = PeerFrame::Receipt { id: MessageId(0u128.to_be_bytes()) };
-    let effects = messenger.handle(Input::Frame { peer: peer(), frame }, now);
+    let effects = comes(&mut messenger, Route::Relayed, receipt(0), now);
     assert!(matches!(effects[..], [Effect::Delivered { .. }, Effect::Send { .. }]), "{effects:?}");
 }
 
 #[test]
-fn a_ping_is_answered_and_a_name_is_passed_on() {
+fn a_ping_is_answered_the_way_it_came_and_a_name_is_passed_on() {
     let now = Instant::now();
     let mut messenger = Messenger::new();
-    let frame = |frame| Input::Frame { peer: peer(), frame };
+    connected(&mut messenger, Route::Relayed, now);
+    let mut frame = |frame| comes(&mut messenger, Route::Relayed, frame, now);
+    let (route, via) = (Route::Relayed, Via::Session(Route::Relayed));
     assert_eq!(
-        messenger.handle(frame(PeerFrame::Ping { nonce: 7 }), now),
-        [Effect::Send { peer: peer(), frame: PeerFrame::Pong { nonce: 7 } }]
+        frame(PeerFrame::Ping { nonce: 7 }),
+        [Effect::Send { peer: peer(), route, frame: PeerFrame::Pong { nonce: 7 } }]
     );
-    assert_eq!(messenger.handle(frame(PeerFrame::Pong { nonce: 8 }), now), [Effect::Pong { peer: peer(), nonce: 8 }]);
-    assert_eq!(
-        messenger.handle(frame(PeerFrame::Hello { name: "Bob".into() }), now),
-        [Effect::PeerName { peer: peer(), name: "Bob".into() }]
-    );
+    assert_eq!(frame(PeerFrame::Pong { nonce: 8 }), [Effect::Pong { peer: peer(), via, nonce: 8 }]);
+    assert_eq!(frame(PeerFrame::Hello { name: "Bob".into() }), [Effect::PeerName { peer: peer(), name: "Bob".into() }]);
 }

@@ -7,7 +7,7 @@ use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
 use common::link::Rendezvous;
 use common::nat::NatProfile;
-use common::session::PeerFrame;
+use common::session::{PeerFrame, Route, Via};
 use common::tls::Certificate;
 
 /// Everything a node needs to know before it starts.
@@ -49,8 +49,22 @@ pub enum NodeCommand {
         /// What.
         frame: PeerFrame,
     },
+    /// Send these frames in an envelope into the latest introduction; there is room for few envelopes.
+    Reply {
+        /// To whom.
+        peer: PeerId,
+        /// What, in order.
+        frames: Vec<PeerFrame>,
+    },
+    /// What each request for an introduction is to carry from now on.
+    Letter {
+        /// To whom.
+        peer: PeerId,
+        /// What, in order.
+        frames: Vec<PeerFrame>,
+    },
     /// Something that should have been acknowledged was not: find out now whether the path is alive.
-    Verify(PeerId),
+    Verify(PeerId, Route),
 }
 
 /// What happens on the network.
@@ -102,25 +116,34 @@ pub enum NodeEvent {
         /// From introduction to now.
         after: Duration,
     },
-    /// A direct session stands; frames flow. It takes the place of an earlier one.
-    Direct {
+    /// A session stands; frames flow. It takes the place of an earlier one of the same route.
+    Up {
         /// With whom.
         peer: PeerId,
         /// Which one.
         session: SessionId,
-        /// Over which address.
+        /// Which way it goes.
+        route: Route,
+        /// Over which address: the peer's, or the relay's.
         remote: SocketAddr,
         /// Round-trip time.
         rtt: Duration,
     },
-    /// The session is gone.
-    Lost {
+    /// The session of this route is gone.
+    Down {
         /// With whom.
         peer: PeerId,
+        /// Which way it went.
+        route: Route,
         /// Why, for a person.
         reason: String,
         /// The peer itself closed it: it stopped, rather than vanished.
         by_peer: bool,
+    },
+    /// Our addresses have changed, or the machine has slept. The node does all that follows from it by itself.
+    NetworkChanged {
+        /// What was noticed, for a person.
+        what: String,
     },
     /// Punching ended without a path.
     NoPath {
@@ -129,13 +152,15 @@ pub enum NodeEvent {
         /// The addresses probed, for a person to look at.
         tried: Vec<SocketAddr>,
     },
-    /// A frame from a peer, over an authenticated session.
+    /// A frame from a peer, over an authenticated session or in an envelope that only the peer can have sealed.
     Frame {
         /// From whom.
         peer: PeerId,
+        /// How it came.
+        via: Via,
         /// What.
         frame: PeerFrame,
-        /// The session's round-trip time now.
+        /// The session's round-trip time now; nothing for an envelope.
         rtt: Duration,
     },
     /// Somebody answered with the wrong key. Nothing was sent to it.

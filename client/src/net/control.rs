@@ -12,6 +12,7 @@ use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::session::LAST_WORDS;
 use super::transport;
 
 /// A handshake is two round trips; the slowest satellite link needs less than this.
@@ -177,12 +178,17 @@ impl Control {
                 },
                 request = self.requests.recv() => match request {
                     Some(request) => outgoing = Some(request),
-                    None => return End::Over,
+                    None => {
+                        // The driver's last words are written; QUIC's close would throw away what is not acknowledged.
+                        let _ = send.finish();
+                        let _ = timeout(LAST_WORDS, send.stopped()).await;
+                        return End::Over;
+                    }
                 },
-                changed = self.register.changed() => match changed {
-                    Ok(()) => outgoing = Some(ToServer::Update(self.register.borrow_and_update().clone())),
-                    Err(_) => return End::Over,
-                },
+                // When the driver goes, its last requests are still to be read from the other channel.
+                Ok(()) = self.register.changed() => {
+                    outgoing = Some(ToServer::Update(self.register.borrow_and_update().clone()));
+                }
             }
         }
     }

@@ -106,7 +106,8 @@ impl Driver {
                 },
                 permit = inputs.events.reserve(), if !self.node.outbox.is_empty() => match permit {
                     Ok(permit) => if let Some(event) = self.node.outbox.pop_front() { permit.send(event) },
-                    Err(_) => break,
+                    // Nobody listens any more, but there may be a last command.
+                    Err(_) => self.node.outbox.clear(),
                 },
                 Some((source, payload)) = inputs.stun.recv() => self.stun(source, &payload),
                 Some(answer) = fresh_answer(&mut self.discovering) => self.fresh(&answer),
@@ -138,11 +139,11 @@ impl Driver {
     async fn goodbye(mut self, mut inputs: Inputs) {
         let mut sessions: usize = self.peers.values().map(Peer::sessions).sum();
         self.peers.values_mut().for_each(|peer| peer.unwant(Bye::Stopping));
-        let endpoint = self.node.endpoint.clone();
+        let (endpoint, connected) = (self.node.endpoint.clone(), self.node.connected);
         // With the driver's ends of its channels, the task that holds the control connection ends and closes it.
         drop(self);
-        inputs.control.close();
         let farewell = async {
+            while connected && inputs.control.recv().await.is_some() {}
             while sessions > 0 {
                 match inputs.sessions.recv().await {
                     Some(SessionEvent::Down { .. } | SessionEvent::Untrusted { .. }) => sessions -= 1,
@@ -163,7 +164,9 @@ impl Driver {
             NodeCommand::Unwant(peer) => self.with(peer, |peer, _| peer.unwant(Bye::Unwanted)),
             NodeCommand::Contacts(contacts) => self.set_contacts(&contacts),
             NodeCommand::Send { peer, session, frame } => self.with(peer, |peer, _| peer.send(session, frame)),
-            NodeCommand::Verify(peer) => self.with(peer, |peer, node| peer.verify(now, node)),
+            NodeCommand::Reply { peer, frames } => self.with(peer, |peer, node| peer.reply(&frames, node)),
+            NodeCommand::Letter { peer, frames } => self.with(peer, |peer, _| peer.set_letter(frames)),
+            NodeCommand::Verify(peer, route) => self.with(peer, |peer, node| peer.verify(route, now, node)),
         }
     }
 
@@ -273,9 +276,10 @@ impl Driver {
         match event {
             ControlEvent::Connected { server } => {
                 self.server = Some(canonical(server));
+                self.node.socket.set_relay(Some(canonical(server)));
                 self.node.connected = true;
                 // One round trip earlier than the answer to the registration, behind which the server reads them.
-                self.peers.values_mut().for_each(|peer| peer.pursue(now, &mut self.node));
+                self.peers.values_mut().for_each(|peer| peer.renew(now, &mut self.node));
             }
             ControlEvent::Message(message) => self.message(message, now),
             ControlEvent::Lost { reason } => {
@@ -319,7 +323,14 @@ impl Driver {
                     peer.trickled(&trickle, now, &mut self.node);
                 }
             }
-            FromServer::Letter(_) | FromServer::ChannelClosed(_) => {}
+            FromServer::Letter(letter) => {
+                if let Some(peer) = self.peers.values_mut().find(|peer| peer.acts_on(letter.introduction)) {
+                    peer.letter(&letter, &mut self.node);
+                }
+            }
+            FromServer::ChannelClosed(channel) => {
+                self.peers.values_mut().for_each(|peer| peer.channel_closed(channel));
+            }
             FromServer::Refused { request } => {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.is_request(request)) {
                     peer.refused(now, &mut self.node);
@@ -357,7 +368,7 @@ impl Driver {
         let node = &mut self.node;
         match event {
             SessionEvent::Up { peer, id, connection, hello } => match self.peers.get_mut(&peer) {
-                Some(peer) => peer.up(id, connection, hello, node),
+                Some(peer) => peer.up(id, &connection, hello, node),
                 None => {
                     tracing::debug!(remote = %remote_of(&connection), "a session with somebody who is no contact any more");
                     Bye::Unwanted.close(&connection);

@@ -18,6 +18,7 @@ mod control;
 mod discovering;
 mod driver;
 mod interfaces;
+mod lines;
 mod peer;
 mod quic_socket;
 mod resources;

@@ -4,25 +4,32 @@
 //! and, where the machine has it, one for IPv6. quinn sees a single IPv6 socket: IPv4 addresses are mapped into IPv6 on
 //! the way in and taken out on the way out. Datagrams that are STUN are split off before quinn sees them.
 //!
+//! A relay channel looks to quinn like one more address ([`RelayChannel::address`]): what it sends there leaves as relay
+//! frames to the rendezvous, and the payload of a frame from the rendezvous comes in as if from there.
+//!
 //! quinn changes this trait in its next version: nothing outside this file may depend on it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
 use common::candidate::canonical;
 use common::datagram::{self, Kind};
+use common::relay::{self, HEADER, RelayChannel, is_synthetic};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use tokio::sync::mpsc;
 
 /// STUN datagrams waiting for the driver. More than this is a flood, and is dropped as a full socket buffer would.
 const STUN_QUEUE: usize = 256;
+/// Relayed datagrams that were received in one buffer with others. quinn asks for them next, so one batch is the most.
+const UNWRAPPED: usize = 2048;
 /// No STUN message that concerns us is longer.
 const MAX_STUN: usize = 512;
 
@@ -36,6 +43,10 @@ pub(super) struct QuicSocket {
     /// Which socket a send was last refused by, hence which one to wait for.
     blocked: AtomicUsize,
     stun: mpsc::Sender<Stun>,
+    /// The rendezvous, to which relay frames go and from which they come.
+    relay: RwLock<Option<SocketAddr>>,
+    /// Payloads of frames that did not fit where they were received.
+    unwrapped: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
 }
 
 struct Member {
@@ -62,7 +73,18 @@ impl QuicSocket {
             sockets.push(Member { socket, local });
         }
         let (stun, inbox) = mpsc::channel(STUN_QUEUE);
-        Ok((Arc::new(QuicSocket { sockets, blocked: AtomicUsize::new(0), stun }), inbox))
+        let (blocked, relay, unwrapped) = (AtomicUsize::new(0), RwLock::default(), Mutex::default());
+        Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, unwrapped }), inbox))
+    }
+
+    /// Where relay frames go and come from.
+    pub(super) fn relay(&self) -> Option<SocketAddr> {
+        *self.relay.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on they go and come here.
+    pub(super) fn set_relay(&self, server: Option<SocketAddr>) {
+        *self.relay.write().unwrap_or_else(PoisonError::into_inner) = server;
     }
 
     /// The local ports, by family.
@@ -83,19 +105,109 @@ impl QuicSocket {
         self.sockets.iter().position(|member| member.local.is_ipv4() == ipv4)
     }
 
-    /// Takes STUN out of what was received and gives the rest the addresses that quinn expects.
+    /// Takes STUN and relay frames out of what was received and gives the rest the addresses that quinn expects.
     fn sift(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) {
+        let relay = self.relay();
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
             let source = canonical(meta.addr);
+            if is_synthetic(source.ip()) {
+                // Nobody has such an address: forged.
+                meta.len = 0;
+                continue;
+            }
+            let (from_relay, received) = (relay == Some(source), &mut buffer[..meta.len]);
+            if let Some((channel, stride, length)) = from_relay.then(|| unwrap_all(received, meta.stride)).flatten() {
+                *meta = RecvMeta { addr: channel.address(), len: length, stride, ecn: None, dst_ip: None };
+                continue;
+            }
             // A datagram of which nothing stays has length 0, and quinn passes over it.
-            meta.len = datagram::sift(&mut buffer[..meta.len], meta.stride, |kind, bytes| {
-                if kind == Kind::Stun && bytes.len() <= MAX_STUN {
-                    let _ = self.stun.try_send((source, bytes.to_vec()));
-                }
+            meta.len = datagram::sift(received, meta.stride, |kind, bytes| match kind {
+                Kind::Stun if bytes.len() <= MAX_STUN => drop(self.stun.try_send((source, bytes.to_vec()))),
+                Kind::Relay if from_relay => self.unwrap(bytes),
+                _ => {}
             });
             meta.addr = mapped(meta.addr);
         }
     }
+
+    /// Takes the payload of one frame out, for the next time that quinn asks.
+    fn unwrap(&self, frame: &[u8]) {
+        let Some((channel, payload)) = relay::parse(frame) else { return };
+        let mut unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if unwrapped.len() < UNWRAPPED && datagram::classify(payload) == Kind::Quic {
+            unwrapped.push_back((channel.address(), payload.to_vec()));
+        }
+    }
+
+    /// Hands out what was taken out of frames.
+    fn take_unwrapped(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
+        let mut unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = 0;
+        for (buffer, meta) in buffers.iter_mut().zip(metas) {
+            let Some((addr, payload)) = unwrapped.pop_front() else { break };
+            let length = payload.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&payload[..length]);
+            *meta = RecvMeta { addr, len: length, stride: length, ecn: None, dst_ip: None };
+            count += 1;
+        }
+        count
+    }
+
+    /// Sends through the channel, as frames of one datagram each.
+    fn try_send_relayed(&self, channel: RelayChannel, transmit: &Transmit<'_>) -> io::Result<()> {
+        let Some(server) = self.relay() else { return Ok(()) };
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        let mut frames =
+            Vec::with_capacity(transmit.contents.len() + HEADER * transmit.contents.len().div_ceil(segment));
+        for payload in transmit.contents.chunks(segment) {
+            frames.extend(channel.header());
+            frames.extend(payload);
+        }
+        let segment_size = transmit.segment_size.map(|size| size + HEADER);
+        self.send_from_member(&Transmit {
+            destination: server,
+            ecn: None,
+            contents: &frames,
+            segment_size,
+            src_ip: None,
+        })
+    }
+
+    fn send_from_member(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        // Any error but WouldBlock would end the connection: what has no way out is dropped, and the protocol notices.
+        let Some(index) = self.route(transmit.destination) else { return Ok(()) };
+        match self.sockets[index].socket.try_send(transmit) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked.store(index, Ordering::Relaxed);
+                Err(error)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a datagram was not sent");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// If a receive buffer holds nothing but frames of one channel: removes what stands around their payloads, in place. The
+/// channel, the stride of what remains, and its length.
+fn unwrap_all(buffer: &mut [u8], stride: usize) -> Option<(RelayChannel, usize, usize)> {
+    let stride = stride.max(1);
+    let (channel, _) = relay::parse(buffer.get(..stride.min(buffer.len()))?)?;
+    let fits = |frame: &[u8]| {
+        relay::parse(frame).is_some_and(|(of, payload)| of == channel && datagram::classify(payload) == Kind::Quic)
+    };
+    if !buffer.chunks(stride).all(fits) {
+        return None;
+    }
+    let mut kept = 0;
+    for start in (0..buffer.len()).step_by(stride) {
+        let end = (start + stride).min(buffer.len());
+        buffer.copy_within(start + HEADER..end, kept);
+        kept += end - start - HEADER;
+    }
+    Some((channel, stride - HEADER, kept))
 }
 
 /// The address as an IPv6 socket would report it.
@@ -129,21 +241,12 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        // Any error but WouldBlock would end the connection: what has no way out is dropped, and the protocol notices.
-        let Some(index) = self.route(transmit.destination) else { return Ok(()) };
+        if let Some(channel) = RelayChannel::from_address(transmit.destination) {
+            return self.try_send_relayed(channel, transmit);
+        }
         let destination = canonical(transmit.destination);
         let src_ip = transmit.src_ip.map(|ip| ip.to_canonical()).filter(|ip| ip.is_ipv4() == destination.is_ipv4());
-        match self.sockets[index].socket.try_send(&Transmit { destination, src_ip, ..transmit.clone() }) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked.store(index, Ordering::Relaxed);
-                Err(error)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a datagram was not sent");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        self.send_from_member(&Transmit { destination, src_ip, ..transmit.clone() })
     }
 
     fn poll_recv(
@@ -152,6 +255,10 @@ impl AsyncUdpSocket for QuicSocket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let unwrapped = self.take_unwrapped(buffers, metas);
+        if unwrapped > 0 {
+            return Poll::Ready(Ok(unwrapped));
+        }
         for member in &self.sockets {
             match member.socket.poll_recv(cx, buffers, metas) {
                 Poll::Pending => {}
@@ -240,6 +347,83 @@ mod tests {
         let kept = receive(&b).await;
         assert_eq!(kept, [(mapped(loopback(&a)), vec![0x40, 1, 2, 3])]);
         assert!(stun.try_recv().is_err());
+    }
+
+    /// What `b` hands to quinn once `a` has sent it this as the relay.
+    async fn relayed(datagrams: &[&[u8]]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let (a, _) = QuicSocket::open().await.expect("sockets");
+        let (b, _) = QuicSocket::open().await.expect("sockets");
+        b.set_relay(Some(loopback(&a)));
+        for datagram in datagrams {
+            a.send(loopback(&b), datagram);
+        }
+        let mut kept = Vec::new();
+        while kept.len() < datagrams.len() {
+            kept.extend(receive(&b).await.into_iter().filter(|(_, bytes)| !bytes.is_empty()));
+        }
+        kept
+    }
+
+    #[tokio::test]
+    async fn a_channel_is_an_address_like_any_other() {
+        let (a, _) = QuicSocket::open().await.expect("sockets");
+        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let channel = RelayChannel(7);
+        a.set_relay(Some(loopback(&b)));
+        // As if each were the other's relay.
+        b.set_relay(Some(loopback(&a)));
+        let contents = [[0x40, 1, 2], [0x41, 3, 4]].concat();
+        let transmit = Transmit {
+            destination: channel.address(),
+            ecn: None,
+            contents: &contents,
+            segment_size: Some(3),
+            src_ip: None,
+        };
+        a.try_send(&transmit).expect("sent");
+        let mut bytes = Vec::new();
+        while bytes.len() < contents.len() {
+            for (from, part) in receive(&b).await {
+                assert!(part.is_empty() || from == channel.address(), "from {from}");
+                bytes.extend(part);
+            }
+        }
+        assert_eq!(bytes, contents);
+    }
+
+    #[tokio::test]
+    async fn frames_of_several_channels_and_what_is_none_are_told_apart() {
+        let frame = |channel: u64, payload: &[u8]| [RelayChannel(channel).header().as_slice(), payload].concat();
+        let (one, other, quic) = (frame(1, &[0x40; 20]), frame(2, &[0x41; 20]), [0x42; 29]);
+        let mut kept = relayed(&[&one, &other, &quic]).await;
+        kept.sort_by_key(|(_, bytes)| bytes[0]);
+        assert_eq!(kept[0], (RelayChannel(1).address(), vec![0x40; 20]));
+        assert_eq!(kept[1], (RelayChannel(2).address(), vec![0x41; 20]));
+        assert_eq!(kept[2].1, quic);
+    }
+
+    #[tokio::test]
+    async fn a_frame_from_anybody_but_the_rendezvous_is_dropped() {
+        let (a, _) = QuicSocket::open().await.expect("sockets");
+        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let frame = [RelayChannel(1).header().as_slice(), &[0x40; 20]].concat();
+        a.send(loopback(&b), &frame);
+        a.send(loopback(&b), &[0x40, 1]);
+        let kept: Vec<_> = receive(&b).await.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+        assert!(kept.iter().all(|(from, bytes)| *from == mapped(loopback(&a)) && bytes == &[0x40, 1]), "{kept:?}");
+    }
+
+    #[test]
+    fn a_buffer_of_one_channel_is_unwrapped_where_it_is() {
+        let frame = |channel: u64, payload: &[u8]| [RelayChannel(channel).header().as_slice(), payload].concat();
+        let mut buffer = [frame(1, &[0x40; 8]), frame(1, &[0x41; 8]), frame(1, &[0x42; 3])].concat();
+        let unwrapped = unwrap_all(&mut buffer, 17);
+        assert_eq!(unwrapped, Some((RelayChannel(1), 8, 19)));
+        assert_eq!(buffer[..19], [[0x40; 8].as_slice(), &[0x41; 8], &[0x42; 3]].concat());
+        let mut mixed = [frame(1, &[0x40; 8]), frame(2, &[0x41; 8])].concat();
+        assert_eq!(unwrap_all(&mut mixed, 17), None);
+        let mut hidden = frame(1, &[8; 8]);
+        assert_eq!(unwrap_all(&mut hidden, 17), None, "a frame in a frame is no QUIC");
     }
 
     #[tokio::test]

@@ -9,6 +9,8 @@ use common::candidate;
 use common::identity::PeerId;
 use common::introduction::{IntroductionId, ToServer};
 use common::pairing::{Pairing, SealNonce};
+use common::seal::{self, SealSeed};
+use common::session::{PeerFrame, Route};
 use common::tls::{SERVER_NAME, SeenPeer};
 use quinn::{Connecting, Endpoint, Incoming};
 use tokio::sync::mpsc;
@@ -67,14 +69,31 @@ impl Resources {
         pairing.seal(context, &candidate::pack(&interfaces::host_candidates(&self.socket)), nonce)
     }
 
-    /// Dials a peer at a punched address.
+    /// Frames for this contact's eyes, for the rendezvous to carry; empty if there are none.
+    pub(super) fn envelope(&self, peer: PeerId, context: &[u8], frames: &[PeerFrame]) -> Vec<u8> {
+        let mut seed = SealSeed::default();
+        if frames.is_empty() {
+            return Vec::new();
+        }
+        if let Err(error) = getrandom::fill(&mut seed) {
+            tracing::error!(%error, "the system has no randomness; nothing is sent ahead");
+            return Vec::new();
+        }
+        seal::seal(&self.config.identity, peer, context, frames, seed).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a letter that is not sent; its messages wait for a connection");
+            Vec::new()
+        })
+    }
+
+    /// Dials a peer at a punched address, or at that of a relay channel.
     pub(super) fn dial(
         &mut self,
         peer: PeerId,
+        route: Route,
         remote: SocketAddr,
         rtt: Duration,
     ) -> Option<(SessionId, mpsc::Sender<Outgoing>)> {
-        let (config, seen) = match transport::peer_client(&self.config.certificate, peer, rtt) {
+        let (config, seen) = match transport::peer_client(&self.config.certificate, peer, route, rtt) {
             Ok(configured) => configured,
             Err(error) => {
                 tracing::error!(%error, "no TLS configuration");
@@ -84,15 +103,20 @@ impl Resources {
         match self.endpoint.connect_with(config, remote, SERVER_NAME) {
             Ok(connecting) => Some(self.start(peer, true, seen, connecting)),
             Err(error) => {
-                tracing::warn!(%error, "cannot dial a punched address");
+                tracing::warn!(%error, %route, "cannot dial");
                 None
             }
         }
     }
 
     /// Accepts a connection that comes from an address of this peer.
-    pub(super) fn accept(&mut self, peer: PeerId, incoming: Incoming) -> Option<(SessionId, mpsc::Sender<Outgoing>)> {
-        let configured = transport::peer_server(&self.config.certificate, peer);
+    pub(super) fn accept(
+        &mut self,
+        peer: PeerId,
+        route: Route,
+        incoming: Incoming,
+    ) -> Option<(SessionId, mpsc::Sender<Outgoing>)> {
+        let configured = transport::peer_server(&self.config.certificate, peer, route);
         let (config, seen) = configured.inspect_err(|error| tracing::error!(%error, "no TLS configuration")).ok()?;
         let connecting = incoming.accept_with(Arc::new(config));
         let connecting = connecting.inspect_err(|error| tracing::debug!(%error, "a broken handshake")).ok()?;
@@ -116,9 +140,14 @@ impl Resources {
     }
 }
 
-/// What the sealed candidates of a request are bound to: the introduction has no id yet.
+/// What the sealed candidates and the envelope of a request are bound to: the introduction has no id yet.
 pub(super) fn request_context(rendezvous: PeerId) -> Vec<u8> {
     [b"request at ".as_slice(), rendezvous.as_bytes()].concat()
+}
+
+/// What an envelope sent into an introduction is bound to.
+pub(super) fn letter_context(introduction: IntroductionId) -> Vec<u8> {
+    [b"letter in ".as_slice(), &introduction.to_bytes()].concat()
 }
 
 /// What trickled candidates are bound to.

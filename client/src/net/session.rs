@@ -21,7 +21,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// beyond this has a peer who does not read, and is closed, so that everything unacknowledged is sent again later.
 pub(super) const WRITE_QUEUE: usize = 4096;
 /// How long a session that is to be closed waits until the peer has what was written before: receipts above all.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The application error code with which a peer closes a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::identity::PeerId;
+use common::session::Route;
 use common::tls::{self, ALPN_PEER, ALPN_RENDEZVOUS, Certificate, SeenPeer, TlsError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
@@ -28,7 +29,7 @@ pub(super) fn endpoint(socket: Arc<QuicSocket>, own: &Certificate, own_id: PeerI
     config.grease_quic_bit(false);
     // quinn shows incoming connections only to an endpoint with a server configuration. Each is then accepted with one
     // that expects the peer at its address; this one expects ourselves, that is, nobody.
-    let (nobody, _) = peer_server(own, own_id)?;
+    let (nobody, _) = peer_server(own, own_id, Route::Direct)?;
     let endpoint = Endpoint::new_with_abstract_socket(config, Some(nobody), socket, Arc::new(TokioRuntime))?;
     Ok(endpoint)
 }
@@ -50,20 +51,26 @@ pub(super) fn rendezvous_client(own: &Certificate, expected: PeerId) -> Result<(
     client(own, expected, ALPN_RENDEZVOUS, transport)
 }
 
-/// Whether a direct path lives is the path machine's decision: QUIC itself neither keeps alive nor times out.
+/// Whether a direct path lives is the path machine's decision, and whether a channel does is the server's: QUIC itself
+/// neither keeps alive nor times out.
 pub(super) fn peer_client(
     own: &Certificate,
     expected: PeerId,
+    route: Route,
     rtt: Duration,
 ) -> Result<(ClientConfig, SeenPeer), TlsError> {
-    client(own, expected, ALPN_PEER, peer_transport(rtt))
+    client(own, expected, ALPN_PEER, peer_transport(route, rtt))
 }
 
-pub(super) fn peer_server(own: &Certificate, expected: PeerId) -> Result<(ServerConfig, SeenPeer), TlsError> {
+pub(super) fn peer_server(
+    own: &Certificate,
+    expected: PeerId,
+    route: Route,
+) -> Result<(ServerConfig, SeenPeer), TlsError> {
     let (tls, seen) = tls::server_config(own, Some(expected), ALPN_PEER)?;
     let crypto = QuicServerConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(peer_transport(MIN_INITIAL_RTT * 5)));
+    config.transport_config(Arc::new(peer_transport(route, MIN_INITIAL_RTT * 5)));
     Ok((config, seen))
 }
 
@@ -84,9 +91,14 @@ fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> TlsError 
     TlsError::Config(rustls::Error::General("the TLS provider has no cipher suite for QUIC's first packets".into()))
 }
 
-fn peer_transport(rtt: Duration) -> TransportConfig {
+fn peer_transport(route: Route, rtt: Duration) -> TransportConfig {
     let mut transport = base();
     transport.max_idle_timeout(None);
+    if route == Route::Relayed {
+        // A frame around each packet takes nine bytes, and the way on from the server is one more that would have to be
+        // probed: 1200 bytes pass everywhere.
+        transport.mtu_discovery_config(None);
+    }
     transport.initial_rtt(rtt.max(MIN_INITIAL_RTT));
     transport
 }

@@ -52,7 +52,7 @@ impl<T: Task> Engine<T> {
         for notice in self.room.take_notices() {
             let signal = match notice {
                 Notice::Delivered { peer } => Signal::Delivered { peer },
-                Notice::Pong { peer, nonce } => Signal::Pong { peer, nonce },
+                Notice::Pong { peer, route, nonce } => Signal::Pong { peer, route, nonce },
                 Notice::NotQueued { peer, why } => Signal::NotQueued { peer, why },
             };
             self.task.handle(signal, &mut self.room, now, &mut out);

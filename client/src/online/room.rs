@@ -1,24 +1,34 @@
 //! What every online command knows: the conversations, the contacts, and how the node is doing.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::{MessageId, PeerFrame};
+use common::session::{MessageId, PeerFrame, Route, Via};
 use jiff::Timestamp;
 
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
-use crate::messenger::{Effect, Input, Messenger, Refusal};
+use crate::messenger::{Effect, Input, Messenger, Reason, Refusal};
 use crate::net::{NodeCommand, NodeEvent, SessionId};
-use crate::output::{Direction, Event, Route, Who};
+use crate::output::{Direction, Event, Who};
 
 /// What the messenger said that a task may want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice {
     Delivered { peer: PeerId },
-    Pong { peer: PeerId, nonce: u64 },
+    Pong { peer: PeerId, route: Route, nonce: u64 },
     NotQueued { peer: PeerId, why: Refusal },
+}
+
+/// A connection that stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    session: SessionId,
+    /// The peer's address, or the relay's.
+    pub remote: SocketAddr,
+    rtt: Duration,
 }
 
 /// The state shared by all online commands.
@@ -26,8 +36,7 @@ pub(super) enum Notice {
 pub struct Room {
     contacts: Contacts,
     messenger: Messenger,
-    /// The current session with each peer.
-    sessions: BTreeMap<PeerId, SessionId>,
+    connections: BTreeMap<(PeerId, Route), Connection>,
     status: Status,
     status_changed: bool,
     notices: Vec<Notice>,
@@ -39,7 +48,7 @@ impl Room {
         Room {
             contacts,
             messenger: Messenger::new(),
-            sessions: BTreeMap::new(),
+            connections: BTreeMap::new(),
             status,
             status_changed: true,
             notices: Vec::new(),
@@ -71,23 +80,23 @@ impl Room {
         &self.messenger
     }
 
-    /// Is there a session with this peer, and where does it go?
-    pub fn session(&self, peer: PeerId) -> Option<&SessionStatus> {
-        self.status.sessions.iter().find(|session| session.peer == peer)
+    /// The connection with this peer by this route.
+    pub fn connection(&self, peer: PeerId, route: Route) -> Option<&Connection> {
+        self.connections.get(&(peer, route))
     }
 
-    /// Gives a frame to the session with this peer. Without one it is dropped: the messenger sends what is not
+    /// Gives a frame to the connection of this route. Without one it is dropped: the messenger sends what is not
     /// acknowledged again when there is one.
-    pub fn send(&self, peer: PeerId, frame: PeerFrame, out: &mut Out) {
-        if let Some(session) = self.sessions.get(&peer) {
-            out.command(NodeCommand::Send { peer, session: *session, frame });
+    pub fn send(&self, peer: PeerId, route: Route, frame: PeerFrame, out: &mut Out) {
+        if let Some(connection) = self.connection(peer, route) {
+            out.command(NodeCommand::Send { peer, session: connection.session, frame });
         }
     }
 
     /// Says something.
     pub fn say(&mut self, peer: PeerId, id: MessageId, text: String, now: Moment, out: &mut Out) {
         let at_ms = u64::try_from(now.wall.as_millisecond()).unwrap_or_default();
-        let waiting = (!self.messenger.is_connected(peer)).then_some(true);
+        let waiting = self.messenger.relies_on(peer).is_none().then_some(true);
         let shown = Event::Message {
             dir: Direction::Out,
             who: self.who(peer),
@@ -116,12 +125,11 @@ impl Room {
     /// Takes note of what the node says, and shows it.
     pub(super) fn note(&mut self, event: &NodeEvent, now: Moment, out: &mut Out) {
         match event {
-            NodeEvent::Frame { peer, frame, rtt } => {
-                if let Some(session) = self.status.sessions.iter_mut().find(|session| session.peer == *peer) {
-                    session.rtt_ms = (*rtt).into();
-                    self.status_changed = true;
+            NodeEvent::Frame { peer, via, frame, rtt } => {
+                if let Via::Session(route) = *via {
+                    self.measured(*peer, route, *rtt);
                 }
-                self.feed(Input::Frame { peer: *peer, frame: frame.clone() }, now, out);
+                self.feed(Input::Frame { peer: *peer, via: *via, frame: frame.clone(), rtt: *rtt }, now, out);
                 return;
             }
             NodeEvent::Registered { observed, local } => {
@@ -132,23 +140,12 @@ impl Room {
             NodeEvent::RendezvousLost { .. } => self.status.state = State::Lost,
             NodeEvent::Draining => self.status.state = State::Draining,
             NodeEvent::Profile(profile) => self.status.profile = Some(*profile),
-            NodeEvent::Direct { peer, session, remote, rtt } => {
-                self.sessions.insert(*peer, *session);
-                let session = SessionStatus {
-                    peer: *peer,
-                    name: self.who(*peer).name,
-                    route: Route::Direct,
-                    remote: *remote,
-                    rtt_ms: (*rtt).into(),
-                    since: now.wall,
-                };
-                self.status.sessions.retain(|session| session.peer != *peer);
-                self.status.sessions.push(session);
+            NodeEvent::Up { peer, session, route, remote, rtt } => {
+                let connection = Connection { session: *session, remote: *remote, rtt: *rtt };
+                self.connections.insert((*peer, *route), connection);
             }
-            NodeEvent::Lost { peer, .. } => {
-                self.sessions.remove(peer);
-                self.status.sessions.retain(|session| session.peer != *peer);
-            }
+            NodeEvent::Down { peer, route, .. } => drop(self.connections.remove(&(*peer, *route))),
+            NodeEvent::NetworkChanged { .. } => {}
             NodeEvent::Replaced
             | NodeEvent::Introduced { .. }
             | NodeEvent::Refused { .. }
@@ -161,10 +158,42 @@ impl Room {
             out.show(event);
         }
         match event {
-            NodeEvent::Direct { peer, .. } => self.feed(Input::Connected { peer: *peer }, now, out),
-            NodeEvent::Lost { peer, .. } => self.feed(Input::Disconnected { peer: *peer }, now, out),
+            NodeEvent::Up { peer, route, rtt, .. } => {
+                self.feed(Input::Connected { peer: *peer, route: *route, rtt: *rtt }, now, out);
+            }
+            NodeEvent::Down { peer, route, reason, by_peer } => {
+                self.feed(Input::Disconnected { peer: *peer, route: *route }, now, out);
+                if self.messenger.relies_on(*peer).is_none() {
+                    self.status.sessions.retain(|session| session.peer != *peer);
+                    out.show(Event::Lost { who: self.who(*peer), reason: reason.clone(), by_peer: *by_peer });
+                }
+            }
+            NodeEvent::NetworkChanged { .. } => self.feed(Input::NetworkChanged, now, out),
             _ => {}
         }
+    }
+
+    /// A round trip was measured.
+    fn measured(&mut self, peer: PeerId, route: Route, rtt: Duration) {
+        if let Some(connection) = self.connections.get_mut(&(peer, route)) {
+            connection.rtt = rtt;
+        }
+        let shown = |session: &&mut SessionStatus| session.peer == peer && session.route == route;
+        if let Some(session) = self.status.sessions.iter_mut().find(shown) {
+            session.rtt_ms = rtt.into();
+            self.status_changed = true;
+        }
+    }
+
+    /// Messages to this peer go this way from now on.
+    fn switched(&mut self, peer: PeerId, route: Route, why: Reason, now: Moment, out: &mut Out) {
+        let Some(Connection { remote, rtt, .. }) = self.connection(peer, route).copied() else { return };
+        let name = self.who(peer).name;
+        self.status.sessions.retain(|session| session.peer != peer);
+        self.status.sessions.push(SessionStatus { peer, name, route, remote, rtt_ms: rtt.into(), since: now.wall });
+        self.status_changed = true;
+        let reason = why.to_string();
+        out.show(Event::Path { who: self.who(peer), kind: route, remote, rtt_ms: rtt.into(), reason });
     }
 
     /// The event to print for one of the node's.
@@ -187,15 +216,12 @@ impl Room {
                 rtt_ms: (*rtt).into(),
                 after_ms: (*after).into(),
             },
-            NodeEvent::Direct { peer, remote, rtt, .. } => {
-                Event::Path { who: self.who(*peer), kind: Route::Direct, remote: *remote, rtt_ms: (*rtt).into() }
-            }
-            NodeEvent::Lost { peer, reason, by_peer } => {
-                Event::Lost { who: self.who(*peer), reason: reason.clone(), by_peer: *by_peer }
-            }
+            NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
             NodeEvent::NoPath { peer, tried } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
             NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
-            NodeEvent::Frame { .. } | NodeEvent::Replaced => return None,
+            NodeEvent::Up { .. } | NodeEvent::Down { .. } | NodeEvent::Frame { .. } | NodeEvent::Replaced => {
+                return None;
+            }
         })
     }
 
@@ -226,9 +252,12 @@ impl Room {
     fn apply(&mut self, effects: Vec<Effect>, now: Moment, out: &mut Out) {
         for effect in effects {
             match effect {
-                Effect::Send { peer, frame } => self.send(peer, frame, out),
+                Effect::Send { peer, route, frame } => self.send(peer, route, frame, out),
+                Effect::Reply { peer, frames } => out.command(NodeCommand::Reply { peer, frames }),
+                Effect::Letter { peer, frames } => out.command(NodeCommand::Letter { peer, frames }),
                 Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
-                Effect::Verify { peer } => out.command(NodeCommand::Verify(peer)),
+                Effect::Verify { peer, route } => out.command(NodeCommand::Verify(peer, route)),
+                Effect::Switched { peer, route, why } => self.switched(peer, route, why, now, out),
                 Effect::ShowIncoming { peer, id, at_ms, text } => out.show(Event::Message {
                     dir: Direction::In,
                     who: self.who(peer),
@@ -243,7 +272,11 @@ impl Room {
                     self.notices.push(Notice::Delivered { peer });
                 }
                 Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
-                Effect::Pong { peer, nonce } => self.notices.push(Notice::Pong { peer, nonce }),
+                Effect::Pong { peer, via: Via::Session(route), nonce } => {
+                    self.notices.push(Notice::Pong { peer, route, nonce });
+                }
+                // Nobody asks by letter.
+                Effect::Pong { via: Via::Letter, .. } => {}
                 Effect::Refused { peer, id, why } => {
                     out.show(Event::Undelivered {
                         who: self.who(peer),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use common::identity::PeerId;
-use common::session::MessageId;
+use common::session::{MessageId, Route};
 
 use super::{Line, Moment, Room};
 use crate::exit::{Exit, Failure};
@@ -22,6 +22,8 @@ pub enum Signal<'a> {
     Pong {
         /// By whom.
         peer: PeerId,
+        /// How.
+        route: Route,
         /// From the ping.
         nonce: u64,
     },
@@ -115,7 +117,7 @@ pub enum Obstacle {
     Waiting,
     /// The peer is offline or does not have us as a contact.
     Offline,
-    /// Punching goes on or has failed.
+    /// There is no connection (any more): punching goes on or has failed.
     NoPath,
     /// A session stands; answers are missing.
     NoAnswer,
@@ -130,16 +132,16 @@ impl Obstacle {
                 Obstacle::Waiting
             }
             NodeEvent::Refused { peer: who } if *who == peer => Obstacle::Offline,
-            NodeEvent::Lost { peer: who, by_peer: true, .. } if *who == peer => Obstacle::Offline,
+            NodeEvent::Down { peer: who, by_peer: true, .. } if *who == peer => Obstacle::Offline,
+            NodeEvent::Down { peer: who, .. } if *who == peer => Obstacle::NoPath,
             NodeEvent::Introduced { peer: who, .. }
             | NodeEvent::Punched { peer: who, .. }
             | NodeEvent::NoPath { peer: who, .. }
-            | NodeEvent::Lost { peer: who, .. }
-                if *who == peer =>
+                if *who == peer && *self != Obstacle::NoAnswer =>
             {
                 Obstacle::NoPath
             }
-            NodeEvent::Direct { peer: who, .. } if *who == peer => Obstacle::NoAnswer,
+            NodeEvent::Up { peer: who, .. } if *who == peer => Obstacle::NoAnswer,
             _ => return,
         };
     }

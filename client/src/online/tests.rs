@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
-use common::session::{MAX_TEXT, MessageId, PeerFrame};
+use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
 use jiff::Timestamp;
 
 use super::*;
@@ -59,11 +59,11 @@ impl<T: Task> World<T> {
     }
 
     fn frame(&mut self, frame: PeerFrame) -> Out {
-        self.node(NodeEvent::Frame { peer: bob(), frame, rtt: RTT })
+        self.node(NodeEvent::Frame { peer: bob(), via: Via::Session(Route::Direct), frame, rtt: RTT })
     }
 
     fn direct(&mut self) -> Out {
-        self.node(NodeEvent::Direct { peer: bob(), session: SessionId(1), remote: remote(), rtt: RTT })
+        self.node(up())
     }
 
     fn line(&mut self, text: &str) -> Out {
@@ -83,12 +83,18 @@ fn remote() -> std::net::SocketAddr {
     "11.1.1.7:4000".parse().expect("an address")
 }
 
-fn lost(by_peer: bool) -> NodeEvent {
-    NodeEvent::Lost { peer: bob(), reason: "gone".into(), by_peer }
+fn up() -> NodeEvent {
+    NodeEvent::Up { peer: bob(), session: SessionId(1), route: Route::Direct, remote: remote(), rtt: RTT }
 }
 
+fn lost(by_peer: bool) -> NodeEvent {
+    NodeEvent::Down { peer: bob(), route: Route::Direct, reason: "gone".into(), by_peer }
+}
+
+/// What was sent, without the question that every new direct connection begins with.
 fn sent(out: &Out) -> Vec<&PeerFrame> {
     let frames = out.commands.iter().filter_map(|command| match command {
+        NodeCommand::Send { frame: PeerFrame::Ping { nonce: u64::MAX }, .. } => None,
         NodeCommand::Send { frame, .. } => Some(frame),
         _ => None,
     });
@@ -182,16 +188,15 @@ fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
     let introduced = NodeEvent::Introduced { peer: bob(), requested: true, addresses: vec![remote()] };
     let registered = NodeEvent::Registered { observed: remote(), local: Vec::new() };
     let unreachable = NodeEvent::RendezvousLost { reason: "tried 127.0.0.1:9".into() };
-    let direct = NodeEvent::Direct { peer: bob(), session: SessionId(1), remote: remote(), rtt: RTT };
     for (heard, expected) in [
         (vec![], Exit::Timeout),
         (vec![unreachable.clone()], Exit::Timeout),
         (vec![unreachable, registered.clone(), NodeEvent::Refused { peer: bob() }], Exit::PeerOffline),
         (vec![registered.clone(), NodeEvent::Refused { peer: id(3) }], Exit::Timeout),
         (vec![registered, introduced, NodeEvent::NoPath { peer: bob(), tried: vec![] }], Exit::NoPath),
-        (vec![direct.clone(), lost(true)], Exit::PeerOffline),
-        (vec![direct.clone(), lost(false)], Exit::NoPath),
-        (vec![direct], Exit::Timeout),
+        (vec![up(), lost(true)], Exit::PeerOffline),
+        (vec![up(), lost(false)], Exit::NoPath),
+        (vec![up()], Exit::Timeout),
     ] {
         let (mut world, _) = chat();
         world.line("anybody there?");
@@ -226,7 +231,7 @@ fn a_missing_receipt_has_the_path_verified() {
     world.direct();
     world.line("hello?");
     let out = world.sleep();
-    assert!(matches!(out.commands[..], [NodeCommand::Verify(peer)] if peer == bob()));
+    assert!(matches!(out.commands[..], [NodeCommand::Verify(peer, Route::Direct)] if peer == bob()));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::candidate::CandidateKind;
 use common::identity::PeerId;
 use common::nat::NatProfile;
+use common::session::Route;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -32,22 +33,6 @@ impl fmt::Display for Millis {
             middle if middle < 1000.0 => write!(f, "{middle:.0} ms"),
             long => write!(f, "{:.1} s", long / 1000.0),
         }
-    }
-}
-
-/// Which way packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Route {
-    /// From us to the peer, nothing in between but routers.
-    Direct,
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Route::Direct => "direct",
-        })
     }
 }
 
@@ -231,19 +216,26 @@ pub enum Event {
         /// Since the introduction.
         after_ms: Millis,
     },
-    /// A session stands.
+    /// Messages go this way from now on.
     Path {
         /// With whom.
         #[serde(flatten)]
         who: Who,
         /// How packets go.
         kind: Route,
-        /// Where to.
+        /// Where to: the peer's address, or the relay's.
         remote: SocketAddr,
         /// Round-trip time.
         rtt_ms: Millis,
+        /// Why now.
+        reason: String,
     },
-    /// A session is gone.
+    /// Our addresses have changed, or the machine has slept.
+    NetworkChanged {
+        /// What was noticed.
+        what: String,
+    },
+    /// The last connection is gone.
     Lost {
         /// With whom.
         #[serde(flatten)]

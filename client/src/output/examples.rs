@@ -4,6 +4,7 @@ use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
 use common::link::{Link, Rendezvous};
 use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
+use common::session::Route;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -80,7 +81,14 @@ fn examples() -> Vec<Event> {
             rtt_ms: ms(3.127),
             after_ms: ms(41.8),
         },
-        Event::Path { who: bob(), kind: Route::Direct, remote: remote(), rtt_ms: ms(3.127) },
+        Event::Path {
+            who: bob(),
+            kind: Route::Direct,
+            remote: remote(),
+            rtt_ms: ms(3.127),
+            reason: "the peer answered over it".into(),
+        },
+        Event::NetworkChanged { what: "the addresses of this machine have changed".into() },
         Event::Lost { who: bob(), reason: "the path fell silent".into(), by_peer: false },
         Event::NoPath { who: bob(), tried: vec![remote(), home()] },
         Event::Hello { who: bob(), suggests: "Robert".into() },
@@ -152,6 +160,7 @@ fn examples() -> Vec<Event> {
             | Event::Refused { .. }
             | Event::Punched { .. }
             | Event::Path { .. }
+            | Event::NetworkChanged { .. }
             | Event::Lost { .. }
             | Event::NoPath { .. }
             | Event::Hello { .. }

@@ -7,5 +7,5 @@ mod printer;
 pub mod sanitize;
 mod text;
 
-pub use event::{ContactChange, Direction, Event, JoinChange, Millis, Route, SessionLine, Who};
+pub use event::{ContactChange, Direction, Event, JoinChange, Millis, SessionLine, Who};
 pub use printer::{Gone, Mode, Printer};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use common::candidate::CandidateKind;
 use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
+use common::session::Route;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -133,11 +134,14 @@ fn news(event: &Event) -> String {
             name(who),
             kind_words(*kind)
         ),
-        Event::Path { who, kind, remote, rtt_ms } => format!("{}: {kind} {remote}, {rtt_ms}", name(who)),
+        Event::Path { who, kind, remote, rtt_ms, reason } => {
+            format!("{}: {} {remote}, {rtt_ms} ({reason})", name(who), way(*kind))
+        }
+        Event::NetworkChanged { what } => format!("the network has changed: {}", sanitize::line(what)),
         Event::Lost { who, by_peer: true, .. } => format!("{} has gone offline", name(who)),
         Event::Lost { who, reason, .. } => format!("lost the connection to {}: {}", name(who), sanitize::line(reason)),
         Event::NoPath { who, tried } => {
-            format!("no path to {} (tried {}); trying again", name(who), list(tried))
+            format!("no direct path to {} (tried {}); trying again later", name(who), list(tried))
         }
         Event::Hello { who, suggests } => format!("{} calls themself {}", name(who), sanitize::line(suggests)),
         Event::Receipt { who, .. } => format!("delivered to {}", name(who)),
@@ -150,7 +154,8 @@ fn news(event: &Event) -> String {
             format!("not delivered to {}:{text} ({})", name(who), sanitize::line(reason))
         }
         Event::Ping { who, seq, route, remote, rtt_ms, since_start_ms } => {
-            format!("reply {seq} from {}: {route} {remote}, {rtt_ms} ({since_start_ms} after the start)", name(who))
+            let way = way(*route);
+            format!("reply {seq} from {}: {way} {remote}, {rtt_ms} ({since_start_ms} after the start)", name(who))
         }
         Event::Summary { who, sent, received, first_reply_ms, direct_ms, route } => {
             let mut line = format!("{}: {received} of {sent} answered", name(who));
@@ -207,6 +212,14 @@ fn kind_words(kind: CandidateKind) -> &'static str {
     }
 }
 
+/// In front of an address.
+fn way(route: Route) -> &'static str {
+    match route {
+        Route::Relayed => "through the relay",
+        Route::Direct => "direct",
+    }
+}
+
 fn state_word(state: State) -> &'static str {
     match state {
         State::Connecting => "connecting",
@@ -220,7 +233,7 @@ fn session_line(session: &SessionLine, now: Timestamp, zone: &TimeZone) -> Strin
     format!(
         "session     {}: {} {}, {}, since {}",
         name(&session.who),
-        session.route,
+        way(session.route),
         session.remote,
         session.rtt_ms,
         time(session.since, now, zone)

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
             tokio::select! {
                 event = events.recv() => match event {
                     // The story looks for this: the impostor must not get that far.
-                    Some(NodeEvent::Direct { .. }) => println!("\"a session stands\""),
+                    Some(NodeEvent::Up { .. }) => println!("\"a session stands\""),
                     Some(_) => {}
                     None => return Ok(()),
                 },

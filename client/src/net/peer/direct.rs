@@ -1,0 +1,157 @@
+//! The direct half of a peer: its agents, what they have found out, and what follows for its connections.
+
+use std::time::{Duration, Instant};
+
+use common::candidate::{Candidate, CandidateKind, unpack};
+use common::introduction::{IntroductionId, Trickle};
+use common::path::{self, Agent, Command, Received};
+use common::session::Route;
+
+use super::Peer;
+use crate::net::api::NodeEvent;
+use crate::net::lines::Way;
+use crate::net::resources::{Resources, trickle_context};
+
+/// The dialler's handshake timeout and one second.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+/// The round trip assumed for the first retransmission of a handshake before anything was measured.
+pub(super) const UNMEASURED: Duration = Duration::from_millis(100);
+
+/// An agent and the introduction it acts on.
+pub(super) struct Live {
+    pub(super) introduction: IntroductionId,
+    pub(super) agent: Agent,
+}
+
+impl Live {
+    pub(super) fn way(&self) -> Way {
+        Way::Punched(self.introduction)
+    }
+}
+
+impl Peer {
+    /// More of the peer's candidates.
+    pub(in crate::net) fn trickled(&mut self, trickle: &Trickle, now: Instant, node: &mut Resources) {
+        let hosts = self.open_candidates(&trickle_context(trickle.introduction), &trickle.sealed);
+        if let Some(live) = self.agents_mut().find(|live| live.introduction == trickle.introduction) {
+            live.agent.handle_command(Command::AddCandidates(hosts), now);
+        }
+        self.after_agents(now, node);
+    }
+
+    pub(super) fn agents(&self) -> impl Iterator<Item = &Live> {
+        self.punching.iter().chain(&self.standing)
+    }
+
+    pub(super) fn agents_mut(&mut self) -> impl Iterator<Item = &mut Live> {
+        self.punching.iter_mut().chain(&mut self.standing)
+    }
+
+    pub(super) fn open_candidates(&self, context: &[u8], sealed: &[u8]) -> Vec<Candidate> {
+        if sealed.is_empty() {
+            return Vec::new();
+        }
+        let opened = self.pairing.open(context, sealed).ok().and_then(|plain| unpack(&plain).ok());
+        let addresses = opened.unwrap_or_else(|| {
+            tracing::debug!("host candidates that do not open: made for another introduction, or by the server");
+            Vec::new()
+        });
+        addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address }).collect()
+    }
+
+    /// Takes a STUN datagram; `false` if it is not this peer's.
+    pub(in crate::net) fn stun(&mut self, received: Received<'_>, now: Instant, node: &mut Resources) -> bool {
+        let mine = self.agents_mut().any(|live| live.agent.handle_datagram(received, now));
+        if mine {
+            self.after_agents(now, node);
+        }
+        mine
+    }
+
+    /// Is the direct path alive? Of the relayed one the server says so itself.
+    pub(in crate::net) fn verify(&mut self, route: Route, now: Instant, node: &mut Resources) {
+        if let Some(live) = self.standing.as_mut().filter(|_| route == Route::Direct) {
+            live.agent.handle_command(Command::Verify, now);
+        }
+        self.after_agents(now, node);
+    }
+
+    /// Sends what the agents want sent and acts on what they have found out.
+    pub(super) fn after_agents(&mut self, now: Instant, node: &mut Resources) {
+        for live in self.agents_mut() {
+            while let Some(transmit) = live.agent.poll_transmit() {
+                node.socket.send(transmit.destination, &transmit.payload);
+            }
+        }
+        while let Some(event) = self.punching.as_mut().and_then(|live| live.agent.poll_event()) {
+            self.punching_event(event, now, node);
+        }
+        while let Some(event) = self.standing.as_mut().and_then(|live| live.agent.poll_event()) {
+            self.standing_event(event, node);
+        }
+    }
+
+    fn punching_event(&mut self, event: path::Event, now: Instant, node: &mut Resources) {
+        if let path::Event::Heard { remote } = event {
+            // Nothing is measured yet; the handshake measures.
+            if let Some(way) = self.punching.as_ref().map(Live::way).filter(|_| self.dials(node)) {
+                self.dial(way, remote, UNMEASURED, node);
+            }
+            return;
+        }
+        let Some(live) = self.punching.take() else { return };
+        match event {
+            path::Event::Punched { remote, rtt, after } => {
+                let way = live.way();
+                self.standing = Some(live);
+                node.emit(NodeEvent::Punched { peer: self.id, remote: remote.address, kind: remote.kind, rtt, after });
+                if self.dials(node) && !self.lines.contains(way, remote.address) {
+                    self.dial(way, remote.address, rtt, node);
+                }
+                if self.lines.way(Route::Direct) != Some(way) {
+                    self.awaiting_session = Some(now + SESSION_TIMEOUT);
+                }
+            }
+            path::Event::Failed => {
+                node.emit(NodeEvent::NoPath { peer: self.id, tried: live.agent.candidates().collect() });
+                self.failed(now);
+            }
+            path::Event::Heard { .. } | path::Event::Moved { .. } | path::Event::Lost => {}
+        }
+    }
+
+    fn standing_event(&mut self, event: path::Event, node: &mut Resources) {
+        match event {
+            path::Event::Moved { remote, rtt } if self.dials(node) => {
+                if let Some(way) = self.standing.as_ref().map(Live::way) {
+                    self.dial(way, remote.address, rtt, node);
+                }
+            }
+            path::Event::Lost => {
+                if let Some(live) = self.standing.take() {
+                    self.keepalive = live.agent.keepalive();
+                    self.lines.close(live.way(), "the path fell silent");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A path, but nobody at its end who speaks QUIC with us.
+    pub(super) fn no_session(&mut self, now: Instant, node: &mut Resources) {
+        if !self.lines.stands(Route::Direct)
+            && let Some(live) = self.standing.take()
+        {
+            self.awaiting_session = None;
+            node.emit(NodeEvent::NoPath { peer: self.id, tried: live.agent.candidates().collect() });
+            self.failed(now);
+        }
+    }
+
+    pub(super) fn drop_standing(&mut self, introduction: IntroductionId) {
+        if let Some(live) = self.standing.take_if(|live| live.introduction == introduction) {
+            self.keepalive = live.agent.keepalive();
+            self.awaiting_session = None;
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! One contact, as the network sees it: from "wanted" over an introduction to a relayed connection and a punched path,
+//! and back.
+//!
+//! An introduction brings two things at once. The relay channel: the side with the lower [`PeerId`] dials over it without
+//! waiting for anything. And the peer's addresses: an agent punches. Two agents may live side by side: the one of the
+//! *standing* path, and one that is *punching* after a newer introduction. The newer one takes over when it has got
+//! through, not before, so that a failed attempt costs nothing.
+
+mod direct;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::candidate::{Candidate, CandidateKind, canonical};
+use common::identity::PeerId;
+use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
+use common::pairing::Pairing;
+use common::path::keepalive::Keepalive;
+use common::path::{self, Agent, Command};
+use common::relay::RelayChannel;
+use common::session::{PeerFrame, Route, Via};
+use quinn::{Connection, Incoming};
+
+use self::direct::{Live, UNMEASURED};
+use super::api::{NodeEvent, Party, SessionId};
+use super::lines::{Ended, Lines, Way};
+use super::resources::{Resources, letter_context, request_context, trickle_context};
+use super::session::{Bye, remote_of};
+
+/// An introduction takes one round trip to the server; a server that does not answer in this time has lost it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pauses between attempts to reach a wanted peer, in milliseconds; the last one repeats. Somebody who is offline is
+/// asked for a few times a minute: the server allows it, and who comes online is met within five seconds.
+const PAUSES: [u64; 6] = [500, 1000, 2000, 3000, 5000, 5000];
+/// The same while the two talk through the relay and only the direct path is missing. Each attempt is up to fifty probes
+/// of both; what did not work twice in ten seconds will hardly work until a network changes, and that begins anew.
+const PAUSES_RELAYED: [u64; 5] = [2_000, 10_000, 60_000, 300_000, 900_000];
+/// After a wrong key: nothing that a quick repetition would mend.
+const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
+/// Messages of one letter that are read: nobody's program puts more into one.
+const LETTER_FRAMES: usize = 8;
+
+pub(super) struct Peer {
+    id: PeerId,
+    pairing: Pairing,
+    wanted: bool,
+    request: Option<(u32, Instant)>,
+    next_try: Option<Instant>,
+    failures: usize,
+    /// What the next request carries.
+    letter: Vec<PeerFrame>,
+    /// Into which receipts for letters go.
+    introduction: Option<IntroductionId>,
+    channel: Option<RelayChannel>,
+    punching: Option<Live>,
+    standing: Option<Live>,
+    /// Until when the dialler must have dialled.
+    awaiting_session: Option<Instant>,
+    lines: Lines,
+    keepalive: Keepalive,
+}
+
+impl Peer {
+    pub(super) fn new(pairing: Pairing) -> Self {
+        Peer {
+            id: pairing.peer(),
+            pairing,
+            wanted: false,
+            request: None,
+            next_try: None,
+            failures: 0,
+            letter: Vec::new(),
+            introduction: None,
+            channel: None,
+            punching: None,
+            standing: None,
+            awaiting_session: None,
+            lines: Lines::default(),
+            keepalive: Keepalive::default(),
+        }
+    }
+
+    pub(super) fn pairing(&self) -> &Pairing {
+        &self.pairing
+    }
+
+    pub(super) fn want(&mut self, now: Instant, node: &mut Resources) {
+        if !self.wanted {
+            (self.wanted, self.failures, self.next_try) = (true, 0, Some(now));
+        }
+        self.pursue(now, node);
+    }
+
+    /// Closes everything, each session after its last words.
+    pub(super) fn unwant(&mut self, bye: Bye) {
+        self.wanted = false;
+        (self.request, self.punching, self.standing) = (None, None, None);
+        self.lines.dismiss(bye);
+    }
+
+    /// Sessions that stand.
+    pub(super) fn sessions(&self) -> usize {
+        self.lines.standing()
+    }
+
+    /// What the next request for an introduction is to carry.
+    pub(super) fn set_letter(&mut self, frames: Vec<PeerFrame>) {
+        self.letter = frames;
+    }
+
+    /// Sends frames into the latest introduction.
+    pub(super) fn reply(&mut self, frames: &[PeerFrame], node: &mut Resources) {
+        let Some(introduction) = self.introduction else { return };
+        let envelope = node.envelope(self.id, &letter_context(introduction), frames);
+        if !envelope.is_empty() {
+            node.ask(ToServer::Letter(Letter { introduction, envelope }));
+        }
+    }
+
+    /// Asks for an introduction if it is time and there is nothing under way.
+    pub(super) fn pursue(&mut self, now: Instant, node: &mut Resources) {
+        if !self.wanted || self.busy() || self.next_try.is_some_and(|at| now < at) {
+            return;
+        }
+        self.introduce(now, node);
+    }
+
+    /// The connection to the rendezvous is new, because one of the two has restarted or our network has changed: what
+    /// the server knew of us and of our channel may be gone, and what the peer knows of us may be wrong.
+    pub(super) fn renew(&mut self, now: Instant, node: &mut Resources) {
+        self.failures = 0;
+        if self.wanted || !self.lines.is_empty() {
+            self.introduce(now, node);
+        }
+    }
+
+    fn introduce(&mut self, now: Instant, node: &mut Resources) {
+        // Without a rendezvous there is nothing to wait for but its return, which asks again.
+        self.next_try = None;
+        if !node.connected {
+            return;
+        }
+        let request = node.number_request();
+        let rendezvous = node.config.rendezvous.key;
+        let context = request_context(rendezvous);
+        let introduce = Introduce {
+            request,
+            peer: self.id,
+            capability: self.pairing.capability(rendezvous),
+            sealed: node.sealed_candidates(&self.pairing, &context),
+            envelope: node.envelope(self.id, &context, &self.letter),
+        };
+        if node.ask(ToServer::Introduce(introduce)) {
+            self.request = Some((request, now + REQUEST_TIMEOUT));
+        } else {
+            self.failed(now);
+        }
+    }
+
+    /// The connection to the rendezvous is gone: what was asked over it is not answered any more.
+    pub(super) fn forget_request(&mut self, now: Instant) {
+        if self.request.take().is_some() {
+            self.next_try = Some(now);
+        }
+    }
+
+    /// Is a direct path on its way, or there?
+    fn busy(&self) -> bool {
+        let punched = self.punching.is_some() || self.standing.is_some() || self.lines.stands(Route::Direct);
+        self.request.is_some() || punched
+    }
+
+    fn failed(&mut self, now: Instant) {
+        let pauses = if self.lines.stands(Route::Relayed) { &PAUSES_RELAYED[..] } else { &PAUSES[..] };
+        let pause = pauses[self.failures.min(pauses.len() - 1)];
+        self.failures += 1;
+        self.next_try = Some(now + Duration::from_millis(pause));
+    }
+
+    pub(super) fn is_request(&self, request: u32) -> bool {
+        self.request.is_some_and(|(own, _)| own == request)
+    }
+
+    pub(super) fn refused(&mut self, now: Instant, node: &mut Resources) {
+        self.request = None;
+        self.failed(now);
+        node.emit(NodeEvent::Refused { peer: self.id });
+    }
+
+    /// The rendezvous has introduced us: punch, and talk through the relay meanwhile.
+    pub(super) fn introduced(&mut self, introduction: Introduction, now: Instant, node: &mut Resources) {
+        let requested = matches!(introduction.role, Role::Requester { request } if self.is_request(request));
+        // An introduction that the peer asked for serves our own request as well.
+        self.request = None;
+        self.introduction = Some(introduction.id);
+        let config = path::Config {
+            introduction: introduction.id,
+            own_reflexive: node.own_reflexive(),
+            keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
+        };
+        let mut agent = Agent::new(config, &self.pairing, now);
+        let reflexive =
+            introduction.addresses.iter().map(|a| Candidate { kind: CandidateKind::ServerReflexive, address: *a });
+        let request = request_context(node.config.rendezvous.key);
+        let hosts = self.open_candidates(&request, &introduction.sealed);
+        agent.handle_command(Command::AddCandidates(hosts.into_iter().chain(reflexive).collect()), now);
+        node.emit(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
+        self.punching = Some(Live { introduction: introduction.id, agent });
+        // Probes first: each has its moment.
+        self.after_agents(now, node);
+        if introduction.role == Role::Responder {
+            let sealed = node.sealed_candidates(&self.pairing, &trickle_context(introduction.id));
+            node.ask(ToServer::Trickle(Trickle { introduction: introduction.id, sealed }));
+        }
+        self.open_letter(&request, &introduction.envelope, node);
+        if let Some(channel) = introduction.relay {
+            self.use_channel(channel, node);
+        }
+    }
+
+    /// Words of the peer that came by the rendezvous.
+    pub(super) fn letter(&mut self, letter: &Letter, node: &mut Resources) {
+        self.open_letter(&letter_context(letter.introduction), &letter.envelope, node);
+    }
+
+    fn open_letter(&self, context: &[u8], envelope: &[u8], node: &mut Resources) {
+        if envelope.is_empty() {
+            return;
+        }
+        match common::seal::open(&node.config.identity, self.id, context, envelope) {
+            Ok(frames) => {
+                for frame in frames.into_iter().take(LETTER_FRAMES) {
+                    node.emit(NodeEvent::Frame { peer: self.id, via: Via::Letter, frame, rtt: Duration::ZERO });
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a letter that does not open"),
+        }
+    }
+
+    fn use_channel(&mut self, channel: RelayChannel, node: &mut Resources) {
+        if let Some(before) = self.channel.replace(channel).filter(|before| *before != channel) {
+            self.lines.close(Way::Channel(before), "the rendezvous gave us another channel");
+        }
+        let (way, remote) = (Way::Channel(channel), channel.address());
+        if self.dials(node) && !self.lines.contains(way, remote) {
+            self.dial(way, remote, UNMEASURED, node);
+        }
+    }
+
+    /// The server relays nothing over this channel any more.
+    pub(super) fn channel_closed(&mut self, channel: RelayChannel) {
+        if self.channel.take_if(|ours| *ours == channel).is_some() {
+            self.lines.close(Way::Channel(channel), "the other one has left the rendezvous");
+        }
+    }
+
+    /// Is this introduction being acted on?
+    pub(super) fn acts_on(&self, introduction: IntroductionId) -> bool {
+        self.introduction == Some(introduction) || self.agents().any(|live| live.introduction == introduction)
+    }
+
+    /// When [`Peer::timeout`] has something to do.
+    pub(super) fn wakeup(&self) -> Option<Instant> {
+        let agents = self.agents().filter_map(|live| live.agent.poll_wakeup()).map(|wakeup| wakeup.at);
+        let next_try = self.next_try.filter(|_| self.wanted && !self.busy());
+        agents.chain(next_try).chain(self.request.map(|(_, until)| until)).chain(self.awaiting_session).min()
+    }
+
+    pub(super) fn timeout(&mut self, now: Instant, node: &mut Resources) {
+        for live in self.agents_mut() {
+            live.agent.handle_timeout(now);
+        }
+        if self.request.is_some_and(|(_, until)| now >= until) {
+            self.request = None;
+            self.failed(now);
+        }
+        if self.awaiting_session.is_some_and(|until| now >= until) {
+            self.awaiting_session = None;
+            self.no_session(now, node);
+        }
+        self.after_agents(now, node);
+        self.pursue(now, node);
+    }
+
+    fn dials(&self, node: &Resources) -> bool {
+        node.own_id < self.id
+    }
+
+    fn dial(&mut self, way: Way, remote: SocketAddr, rtt: Duration, node: &mut Resources) {
+        if let Some((id, outgoing)) = node.dial(self.id, way.route(), remote, rtt) {
+            self.lines.begin(id, way, remote, outgoing);
+        }
+    }
+
+    /// Is the peer at this address: the relay's for it, or one that its probes come from?
+    pub(super) fn knows(&self, address: SocketAddr) -> bool {
+        self.channel.is_some_and(|channel| channel.address() == address)
+            || self.agents().any(|live| live.agent.knows(address))
+    }
+
+    /// Somebody dials from an address of this peer.
+    pub(super) fn incoming(&mut self, incoming: Incoming, node: &mut Resources) {
+        let remote = canonical(incoming.remote_address());
+        let way = match RelayChannel::from_address(remote) {
+            Some(channel) => Some(Way::Channel(channel)),
+            None => self.punching.as_ref().or(self.standing.as_ref()).map(Live::way),
+        };
+        let Some(way) = way.filter(|_| !self.dials(node) && self.lines.has_room()) else {
+            return incoming.ignore();
+        };
+        if let Some((id, outgoing)) = node.accept(self.id, way.route(), incoming) {
+            self.lines.begin(id, way, remote, outgoing);
+        }
+    }
+
+    /// A session stands.
+    pub(super) fn up(&mut self, id: SessionId, connection: &Connection, hello: PeerFrame, node: &mut Resources) {
+        let dials = self.dials(node);
+        let Some(route) = self.lines.up(id, connection, dials) else { return Bye::Superseded.close(connection) };
+        if route == Route::Direct {
+            (self.failures, self.awaiting_session) = (0, None);
+        }
+        self.tell_up(id, route, connection, node);
+        let via = Via::Session(route);
+        node.emit(NodeEvent::Frame { peer: self.id, via, frame: hello, rtt: connection.rtt() });
+    }
+
+    fn tell_up(&self, session: SessionId, route: Route, connection: &Connection, node: &mut Resources) {
+        let remote = match route {
+            Route::Direct => remote_of(connection),
+            // The channel's own address means nothing to a person.
+            Route::Relayed => node.socket.relay().unwrap_or_else(|| remote_of(connection)),
+        };
+        node.emit(NodeEvent::Up { peer: self.id, session, route, remote, rtt: connection.rtt() });
+    }
+
+    pub(super) fn frame(&mut self, id: SessionId, frame: PeerFrame, node: &mut Resources) {
+        if let Some((route, connection)) = self.lines.get(id) {
+            let via = Via::Session(route);
+            node.emit(NodeEvent::Frame { peer: self.id, via, frame, rtt: connection.rtt() });
+        }
+    }
+
+    /// A session has ended, or its handshake has failed.
+    pub(super) fn down(&mut self, id: SessionId, reason: String, by_peer: bool, now: Instant, node: &mut Resources) {
+        match self.lines.down(id) {
+            Ended::Nothing => {}
+            Ended::Handshake(Way::Punched(_)) if !self.lines.stands(Route::Direct) && self.dials(node) => {
+                tracing::debug!(%reason, "no session over the punched path");
+                self.no_session(now, node);
+            }
+            Ended::Handshake(_) => tracing::debug!(%reason, "a handshake failed"),
+            Ended::Replaced(other, connection) => {
+                if let Some((route, _)) = self.lines.get(other) {
+                    self.tell_up(other, route, &connection, node);
+                }
+            }
+            Ended::Gone(way, closed) => {
+                let reason = closed.map_or(reason, str::to_owned);
+                let route = way.route();
+                if let Way::Punched(introduction) = way {
+                    self.drop_standing(introduction);
+                }
+                node.emit(NodeEvent::Down { peer: self.id, route, reason, by_peer });
+                // A path that broke is mended at once; a peer that stopped is given time to come back.
+                self.next_try = Some(now);
+                if by_peer {
+                    self.failed(now);
+                }
+            }
+        }
+        self.pursue(now, node);
+    }
+
+    pub(super) fn untrusted(&mut self, id: SessionId, seen: PeerId, now: Instant, node: &mut Resources) {
+        if let Ended::Handshake(way) = self.lines.down(id) {
+            if let Way::Punched(introduction) = way {
+                self.drop_standing(introduction);
+            }
+            self.next_try = Some(now + UNTRUSTED_PAUSE);
+            node.emit(NodeEvent::Untrusted { expected: Party::Peer(self.id), seen });
+        }
+    }
+
+    /// Gives a frame to the session, if it is still the current one of its route.
+    pub(super) fn send(&mut self, session: SessionId, frame: PeerFrame) {
+        self.lines.send(session, frame);
+    }
+}
