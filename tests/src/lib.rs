@@ -14,7 +14,7 @@
 //!     world.acquaint(&alice, &bob)?;
 //!     let mut bobs = bob.chat(&alice)?;
 //!     let mut alices = alice.chat(&bob)?;
-//!     alices.expect("path", Duration::from_secs(5));
+//!     alices.expect_direct(Duration::from_secs(5));
 //!     alices.say("hello");
 //!     assert_eq!(bobs.expect_message(Duration::from_secs(5))["text"], "hello");
 //!     Ok(())
@@ -34,3 +34,10 @@ pub use binaries::binary;
 pub use person::{Computer, Person};
 pub use running::{Running, Said};
 pub use world::{RendezvousOptions, World, router_of, start_rendezvous};
+
+/// An identity that everybody has who knows its number.
+pub fn numbered(number: u32) -> common::identity::Identity {
+    let mut seed = [0; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    common::identity::Identity::from_seed(&seed)
+}

@@ -68,6 +68,12 @@ impl Running {
         self.expect_that(kind, within, |event| event["event"] == kind)
     }
 
+    /// Waits until messages go over a direct path. What they go over until then depends on who is faster.
+    #[track_caller]
+    pub fn expect_direct(&mut self, within: Duration) -> Value {
+        self.expect_that("a direct path", within, |e| e["event"] == "path" && e["kind"] == "direct").event
+    }
+
     /// Waits for the next message from a peer.
     #[track_caller]
     pub fn expect_message(&mut self, within: Duration) -> Value {

@@ -20,6 +20,8 @@ const DOUBTED_AFTER: u8 = 2;
 pub(super) struct Session {
     relayed: bool,
     direct: Option<Trust>,
+    /// The route that messages rely on.
+    relied: Option<Route>,
 }
 
 /// What is known of a direct connection.
@@ -78,7 +80,6 @@ impl fmt::Display for Reason {
 impl Session {
     /// Takes note of a change. If messages rely on another route from now on: why.
     pub(super) fn handle(&mut self, change: Change) -> Option<Reason> {
-        let before = self.relies_on();
         let reason = match change {
             Change::Up(Route::Relayed) => {
                 self.relayed = true;
@@ -120,7 +121,15 @@ impl Session {
             // There is no other way to go than the relay, and no time at which it would be given up.
             Change::Answered(_) | Change::Overdue(Route::Relayed) => return None,
         };
-        (self.relies_on() != before).then_some(reason)
+        let best = match (self.direct, self.relayed) {
+            (Some(Trust::Proven { .. }), _) | (Some(_), false) => Some(Route::Direct),
+            // The relay that comes a moment after a direct connection is no better than that was a moment ago.
+            (Some(Trust::New), true) if change == Change::Up(Route::Relayed) => self.relied,
+            (_, true) => Some(Route::Relayed),
+            (None, false) => None,
+        };
+        let before = std::mem::replace(&mut self.relied, best);
+        (best != before).then_some(reason)
     }
 
     /// Do messages go over this connection?
@@ -133,11 +142,7 @@ impl Session {
 
     /// The route that messages rely on; others may carry copies. `None` while there is no connection.
     pub(super) fn relies_on(&self) -> Option<Route> {
-        match (self.direct, self.relayed) {
-            (Some(Trust::Proven { .. }), _) | (Some(_), false) => Some(Route::Direct),
-            (_, true) => Some(Route::Relayed),
-            (None, false) => None,
-        }
+        self.relied
     }
 }
 
@@ -166,7 +171,8 @@ mod tests {
         let direct = session.direct.map_or("none".to_owned(), |trust| format!("{trust:?}"));
         let relay = if session.relayed { "relay" } else { "no relay" };
         let used = if used.is_empty() { "nothing".to_owned() } else { used.join(" and ") };
-        format!("[{relay}, direct: {direct}] sends over {used}")
+        let relied = session.relied.map_or("nothing".to_owned(), |route| route.to_string());
+        format!("[{relay}, direct: {direct}] relies on {relied}, sends over {used}")
     }
 
     #[test]

@@ -17,8 +17,8 @@ use super::transport;
 
 /// A handshake is two round trips; the slowest satellite link needs less than this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
-/// The first pause after a failure; doubled up to the longest one.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The first pause after a failure, at most; doubled up to the longest one.
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
 /// So that a client is back within five seconds of the server.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After "you ask too much" or "no room".
@@ -48,6 +48,8 @@ pub(super) struct Control {
     /// What to register; a change is sent as an update.
     pub(super) register: watch::Receiver<Register>,
     pub(super) requests: mpsc::Receiver<ToServer>,
+    /// Counts the changes of our network.
+    pub(super) network: watch::Receiver<u64>,
     pub(super) events: mpsc::Sender<ControlEvent>,
 }
 
@@ -59,6 +61,8 @@ enum End {
     Later(String, Duration),
     Untrusted(PeerId),
     Replaced,
+    /// Our network has changed: at once, from the new one.
+    Moved,
     /// The driver is gone.
     Over,
 }
@@ -68,7 +72,12 @@ impl Control {
     pub(super) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
+            self.network.mark_unchanged();
             let (event, wait) = match self.attempt(&mut pause).await {
+                End::Moved => {
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
                 End::Failed(reason) => (ControlEvent::Lost { reason }, pause),
                 End::Later(reason, wait) => (ControlEvent::Lost { reason }, wait),
                 End::Untrusted(seen) => (ControlEvent::Untrusted { seen }, UNTRUSTED_PAUSE),
@@ -82,7 +91,12 @@ impl Control {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            sleep(wait).await;
+            // Full jitter, so that a thousand clients of a server that was restarted do not come in step; a change of
+            // network may be what everybody waits for.
+            tokio::select! {
+                () = sleep(wait.mul_f64(fraction())) => {}
+                Ok(()) = self.network.changed() => pause = FIRST_PAUSE,
+            }
             // Requests of the time without a connection: their askers have been told.
             while self.requests.try_recv().is_ok() {}
         }
@@ -96,7 +110,12 @@ impl Control {
         };
         let mut tried = Vec::new();
         for address in addresses.into_iter().take(4) {
-            match self.connect(address).await {
+            let mut network = self.network.clone();
+            let connected = tokio::select! {
+                connected = self.connect(address) => connected,
+                Ok(()) = network.changed() => return End::Moved,
+            };
+            match connected {
                 Ok(connection) => {
                     if self.events.send(ControlEvent::Connected { server: address }).await.is_err() {
                         return End::Over;
@@ -185,6 +204,7 @@ impl Control {
                         return End::Over;
                     }
                 },
+                Ok(()) = self.network.changed() => return End::Moved,
                 // When the driver goes, its last requests are still to be read from the other channel.
                 Ok(()) = self.register.changed() => {
                     outgoing = Some(ToServer::Update(self.register.borrow_and_update().clone()));
@@ -203,6 +223,11 @@ fn end_of(error: ConnectionError) -> End {
         Some(CloseCode::RateLimited | CloseCode::Full | CloseCode::Protocol) => End::Later(reason, PENALTY_PAUSE),
         _ => End::Failed(reason),
     }
+}
+
+/// A random number from 0 to 1.
+fn fraction() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
 /// A connection's end in words for a person.

@@ -12,6 +12,7 @@ use common::introduction::{
 use common::nat::NatProfile;
 use common::pairing::Pairing;
 use common::path::Received;
+use common::session::Route;
 use quinn::Incoming;
 use tokio::sync::{mpsc, watch};
 
@@ -40,6 +41,7 @@ pub(super) struct Inputs {
     pub(super) stun: mpsc::Receiver<Stun>,
     pub(super) control: mpsc::Receiver<ControlEvent>,
     pub(super) sessions: mpsc::Receiver<SessionEvent>,
+    pub(super) network: mpsc::Receiver<String>,
     pub(super) events: mpsc::Sender<NodeEvent>,
 }
 
@@ -47,6 +49,8 @@ pub(super) struct Driver {
     node: Resources,
     peers: BTreeMap<PeerId, Peer>,
     register: watch::Sender<Register>,
+    /// Makes the connection to the rendezvous anew.
+    move_on: watch::Sender<u64>,
     remembered: VecDeque<IntroductionId>,
     outage_told: Option<Instant>,
     /// The address at which the rendezvous was reached.
@@ -72,12 +76,13 @@ async fn fresh_answer(run: &mut Option<Discovering>) -> Option<Stun> {
 }
 
 impl Driver {
-    pub(super) fn new(node: Resources, register: watch::Sender<Register>) -> Self {
+    pub(super) fn new(node: Resources, register: watch::Sender<Register>, move_on: watch::Sender<u64>) -> Self {
         let contacts = node.config.contacts.clone();
         let mut driver = Driver {
             node,
             peers: BTreeMap::new(),
             register,
+            move_on,
             remembered: VecDeque::new(),
             outage_told: None,
             server: None,
@@ -112,6 +117,7 @@ impl Driver {
                 Some((source, payload)) = inputs.stun.recv() => self.stun(source, &payload),
                 Some(answer) = fresh_answer(&mut self.discovering) => self.fresh(&answer),
                 Some(event) = inputs.control.recv() => self.control(event),
+                Some(what) = inputs.network.recv() => self.network_changed(what),
                 Some(event) = inputs.sessions.recv(), if room => self.session(event),
                 Some(incoming) = self.node.endpoint.accept() => {
                     // The peer's probe came before its first QUIC packet, and makes it known to us; it took another way
@@ -139,11 +145,10 @@ impl Driver {
     async fn goodbye(mut self, mut inputs: Inputs) {
         let mut sessions: usize = self.peers.values().map(Peer::sessions).sum();
         self.peers.values_mut().for_each(|peer| peer.unwant(Bye::Stopping));
-        let (endpoint, connected) = (self.node.endpoint.clone(), self.node.connected);
-        // With the driver's ends of its channels, the task that holds the control connection ends and closes it.
+        let (endpoint, connected, requests) =
+            (self.node.endpoint.clone(), self.node.connected, self.node.requests.clone());
         drop(self);
         let farewell = async {
-            while connected && inputs.control.recv().await.is_some() {}
             while sessions > 0 {
                 match inputs.sessions.recv().await {
                     Some(SessionEvent::Down { .. } | SessionEvent::Untrusted { .. }) => sessions -= 1,
@@ -151,6 +156,10 @@ impl Driver {
                     None => break,
                 }
             }
+            // The rendezvous comes last: while it knows us, it relays what we say. With the last end of the channel of
+            // requests, the task that holds the connection ends and closes it.
+            drop(requests);
+            while connected && inputs.control.recv().await.is_some() {}
         };
         let _ = tokio::time::timeout(GOODBYE, farewell).await;
         endpoint.close((Bye::Stopping as u32).into(), b"");
@@ -299,6 +308,14 @@ impl Driver {
                 self.node.emit(NodeEvent::Replaced);
             }
         }
+    }
+
+    fn network_changed(&mut self, what: String) {
+        self.node.emit(NodeEvent::NetworkChanged { what });
+        self.move_on.send_modify(|generation| *generation += 1);
+        let now = Instant::now();
+        // It may be that nothing of ours has changed for the peer, or that its router lets us in all the same.
+        self.peers.values_mut().for_each(|peer| peer.verify(Route::Direct, now, &mut self.node));
     }
 
     fn outage(&mut self) {

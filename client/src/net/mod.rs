@@ -5,13 +5,15 @@
 //! peers; the agent whose probe it is takes it, and what the agent then wants to send leaves by the same sockets.
 //!
 //! The walk of a wish: [`NodeCommand::Want`] makes the driver ask the rendezvous for an introduction; the answer becomes a
-//! punching agent ([`common::path`]); its first answered probe becomes a QUIC connection, dialled by the side with the
-//! lower id; the first frame of the peer on it becomes [`NodeEvent::Direct`].
+//! punching agent ([`common::path`]) and a connection through the relay; the agent's first answered probe becomes another,
+//! direct one. The side with the lower id dials both; the first frame of the peer on each becomes [`NodeEvent::Up`].
+//!
+//! When the network changes (`watch.rs`), the connection to the rendezvous is made anew at once, and everybody with whom we
+//! talk or want to is met again. Relayed connections outlive that: the rendezvous knows the key, not the address.
 //!
 //! # Limits
 //!
-//! There is no relay yet: two whose NATs cannot be punched get [`NodeEvent::NoPath`]. A change of network is noticed
-//! when the path falls silent, not when the interface changes.
+//! Where UDP is blocked there is no way to the rendezvous.
 
 pub mod api;
 mod control;
@@ -24,13 +26,15 @@ mod quic_socket;
 mod resources;
 mod session;
 mod transport;
+mod watch;
 
 use std::collections::VecDeque;
 
 use common::tls::Certificate;
 
 pub use api::{NodeCommand, NodeConfig, NodeError, NodeEvent, Party, SessionId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::sync::watch::channel as watch_channel;
 use tokio::task::JoinHandle;
 
 use driver::{Driver, Inputs};
@@ -59,7 +63,7 @@ impl Node {
         let (requests, asked) = mpsc::channel(64);
         let (control_events, control) = mpsc::channel(64);
         let (session_events, sessions) = mpsc::channel(256);
-        let (register, registration) = watch::channel(driver::first_registration());
+        let (register, registration) = watch_channel(driver::first_registration());
         let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous.clone());
         let node = Resources {
             config,
@@ -74,19 +78,23 @@ impl Node {
             next_request: 0,
             next_session: 0,
         };
-        let driver = Driver::new(node, register);
+        let (move_on, moved) = watch_channel(0);
+        let driver = Driver::new(node, register, move_on);
+        let (changes, network) = mpsc::channel(4);
+        tokio::spawn(watch::watch(changes));
         let link = control::Control {
             endpoint,
             certificate,
             rendezvous,
             register: registration,
             requests: asked,
+            network: moved,
             events: control_events,
         };
         tokio::spawn(link.run());
         let (commands, inbox) = mpsc::unbounded_channel();
         let (events, outbox) = mpsc::channel(256);
-        let driver = tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, events }));
+        let driver = tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, network, events }));
         Ok((Node { commands, driver }, outbox))
     }
 

@@ -47,6 +47,5 @@ fn main() -> Result<()> {
 }
 
 fn identity(seed: &str) -> Result<Identity> {
-    let byte: u8 = seed.parse().context("a seed is a number up to 255, repeated 32 times")?;
-    Ok(Identity::from_seed(&[byte; 32]))
+    Ok(e2e::numbered(seed.parse().context("a seed is a number")?))
 }

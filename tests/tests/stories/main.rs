@@ -45,7 +45,7 @@ pub fn talk(alice: &Person, bob: &Person) -> anyhow::Result<(Running, Running)> 
 #[track_caller]
 pub fn exchange(alices: &mut Running, bobs: &mut Running) {
     for side in [&mut *alices, &mut *bobs] {
-        assert_eq!(side.expect("path", SOON).event["kind"], "direct");
+        side.expect_direct(SOON);
     }
     say_both(alices, bobs);
 }

@@ -71,7 +71,7 @@ fn a_client_that_stops_says_so_and_is_found_again_when_it_is_back() {
         assert_eq!(alices.expect("lost", SOON).event["by_peer"], true);
         // Bob merely stays online; it is Alice who wants to talk, and keeps trying.
         let mut bobs = bob.run()?;
-        alices.expect("path", SOON);
+        alices.expect_direct(SOON);
         alices.say("Welcome back.");
         assert_eq!(bobs.expect_message(SOON)["text"], "Welcome back.");
         Ok(())
