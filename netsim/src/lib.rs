@@ -5,8 +5,8 @@
 //! sockets talk over it in virtual time ([`virtual_net`]), real programs in real time (`wire`). [`netns`] builds networks
 //! out of Linux namespaces whose routers are the kernel's own, for real programs; most of this page is about them. Both
 //! speak one vocabulary, [`model::behaviour`], and whoever wants to know what to expect of two hosts asks the [`oracle`],
-//! which knows their behaviours and sends nothing. The `matrix` (with the feature `punchline`) lets Punchline's own machines
-//! meet across every pair of [presets](model::presets) and holds each cell against the oracle's word.
+//! which knows their behaviours and sends nothing. The [`matrix`] lets two real programs, or (with the feature `punchline`)
+//! Punchline's own machines, meet across every pair of [presets](model::presets) and holds each cell against its word.
 //!
 //! A story of two people behind two routers needs two routers. The kernel has what they can be made of:
 //! each computer of the story is a *network namespace*, a network stack of its own, and a cable between two of them is a
@@ -61,7 +61,6 @@
 )]
 
 pub mod ladder;
-#[cfg(feature = "punchline")]
 pub mod matrix;
 pub mod model;
 #[cfg(target_os = "linux")]

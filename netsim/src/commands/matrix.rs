@@ -63,8 +63,10 @@ enum Format {
     Markdown,
     /// For programs
     Json,
-    /// A heat map to look at in a browser
+    /// A heat map
     Svg,
+    /// The heat map and all cells in words, on a page for a browser
+    Html,
 }
 
 /// Runs it and prints.
@@ -86,6 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Format::Markdown => table.markdown(),
         Format::Json => table.json()? + "\n",
         Format::Svg => table.svg(),
+        Format::Html => table.html(),
     };
     print(&printed)?;
     Ok(if table.disagreements().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

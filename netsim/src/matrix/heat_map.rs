@@ -8,26 +8,58 @@ use super::{Cell, Table, Word};
 const SIDE: usize = 46;
 /// Room for the names, at the left and above.
 const MARGIN: usize = 170;
+/// Room at the right: the last name leans out.
+const RIGHT: usize = 90;
+/// Room for the legend.
+const BELOW: usize = 60;
 /// A path that takes as long as this is as pale as they get: a slow introduction across the world.
 const SLOW_MS: u64 = 400;
+
+/// What each colour stands for.
+const LEGEND: [(&str, &str); 6] = [
+    ("direct", "direct, median ms"),
+    ("sometimes", "sometimes"),
+    ("relayed", "relayed"),
+    ("not-yet", "not yet"),
+    ("impossible", "impossible"),
+    ("not-here", "not by this driver"),
+];
+
+/// The same squares on white and on black; only what is written beside them changes.
+const STYLE: &str = "\
+svg { --paper: #ffffff; --ink: #1d2430; --faint: #59616e; }
+@media (prefers-color-scheme: dark) { svg { --paper: #14181f; --ink: #e6e9ee; --faint: #a0a8b4; } }
+text { font: 12px system-ui, sans-serif; fill: var(--ink); }
+.faint { fill: var(--faint); }
+.square { stroke: var(--paper); stroke-width: 2; }
+.cell text { fill: #10151c; text-anchor: middle; }
+.direct { fill: #2e9e5b; } .sometimes { fill: #f0c34e; } .relayed { fill: #7fa8e0; }
+.not-yet { fill: #e8835a; } .impossible { fill: #b9bec7; } .not-here { fill: none; stroke: #b9bec7; stroke-width: 1; }
+.wrong { fill: none; stroke: #c4161c; stroke-width: 3; }
+.cell:hover .square { stroke: var(--ink); }
+";
 
 impl Table {
     /// As SVG. Each square says more when pointed at.
     pub fn svg(&self) -> String {
-        // The last name leans out to the right.
-        let size = MARGIN + SIDE * self.kinds.len() + 70;
+        let side = SIDE * self.kinds.len();
+        let (width, height) = ((MARGIN + side + RIGHT).max(MARGIN + 600), MARGIN + side + BELOW);
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = writeln!(
             out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{}\" font-family=\"sans-serif\" \
-             font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
-            size - 20
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
+             <style>\n{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>"
+        );
+        let corner = MARGIN - 12;
+        let _ = writeln!(
+            out,
+            "<text class=\"faint\" x=\"{corner}\" y=\"{corner}\" text-anchor=\"end\">asks ↓ asked →</text>"
         );
         for (n, kind) in self.kinds.iter().enumerate() {
-            let middle = MARGIN + SIDE * n + SIDE / 2 + 4;
-            let _ = writeln!(out, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{kind}</text>", MARGIN - 6);
-            let (x, y) = (middle, MARGIN - 6);
+            let (middle, kind) = (MARGIN + SIDE * n + SIDE / 2 + 4, escaped(kind));
+            let _ = writeln!(out, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{kind}</text>", MARGIN - 8);
+            let (x, y) = (middle, MARGIN - 8);
             let _ = writeln!(out, "<text transform=\"translate({x} {y}) rotate(-60)\">{kind}</text>");
         }
         for (y, row) in self.kinds.iter().enumerate() {
@@ -37,42 +69,104 @@ impl Table {
                 }
             }
         }
-        let y = size - 45;
-        let legend =
-            [("#2e9e5b", "direct"), ("#f0c34e", "sometimes"), ("#e8835a", "not yet"), ("#b9bec7", "impossible")];
-        for (n, (colour, word)) in legend.into_iter().enumerate() {
-            let x = MARGIN + n * 110;
-            let _ = writeln!(out, "<rect x=\"{x}\" y=\"{y}\" width=\"14\" height=\"14\" fill=\"{colour}\"/>");
+        let (mut x, y) = (MARGIN, MARGIN + side + 22);
+        for (class, word) in LEGEND {
+            let _ = writeln!(out, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"14\" height=\"14\"/>");
             let _ = writeln!(out, "<text x=\"{}\" y=\"{}\">{word}</text>", x + 20, y + 12);
+            x += 42 + word.len() * 6;
         }
         out.push_str("</svg>\n");
         out
     }
 }
 
-fn square(out: &mut String, cell: &Cell, x: usize, y: usize) {
-    let (colour, label) = match (cell.word(), cell.direct_ms) {
-        (Word::Direct, ms) => {
-            let ms = ms.map_or(0, |ms| ms.p50);
-            // From full green to pale.
-            let pale = u8::try_from(ms.min(SLOW_MS) * 140 / SLOW_MS).unwrap_or(140);
-            (format!("#{:02x}{:02x}{:02x}", 46 + pale, 158 + pale / 3, 91 + pale), ms.to_string())
+impl Cell {
+    /// All that there is to say, for whoever points at it.
+    pub(super) fn in_words(&self) -> String {
+        let Cell { row, column, direct, relayed, meetings, possible, .. } = self;
+        if let Some(reason) = &self.not_by_this_driver {
+            return format!("{row} asks {column}: not by this driver: {reason}");
         }
-        (Word::Sometimes, _) => ("#f0c34e".to_owned(), format!("{}/{}", cell.direct, cell.meetings)),
-        (Word::NotYet, _) => ("#e8835a".to_owned(), String::new()),
-        (Word::Relayed, _) => ("#b9bec7".to_owned(), String::new()),
+        let mut text = format!("{row} asks {column}: {direct} of {meetings} direct");
+        if *relayed > 0 {
+            let _ = write!(text, ", {relayed} relayed");
+        }
+        for (what, value, unit) in [
+            ("direct after", self.direct_ms, " ms"),
+            ("first message after", self.message_ms, " ms"),
+            ("datagrams", self.packets, ""),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(text, "; {what} {}{unit} (95 %: {}{unit})", value.p50, value.p95);
+            }
+        }
+        let _ = write!(text, "; possible: {}, {}", possible.verdict, possible.because);
+        if !self.agrees() {
+            let what = if self.surpasses() { "more than" } else { "not" };
+            let _ = write!(text, "; {what} what the oracle expects: {}", self.expected_in_words());
+        }
+        text
+    }
+
+    /// The class of its colour.
+    pub(super) fn class(&self) -> &'static str {
+        match self.word() {
+            Word::Direct => "direct",
+            Word::Sometimes => "sometimes",
+            Word::Relayed => "relayed",
+            Word::NotYet => "not-yet",
+            Word::Impossible => "impossible",
+            Word::NotByThisDriver => "not-here",
+        }
+    }
+}
+
+fn square(out: &mut String, cell: &Cell, x: usize, y: usize) {
+    let title = escaped(&cell.in_words());
+    let class = cell.class();
+    let colour = match (cell.word(), cell.direct_ms) {
+        (Word::Direct, Some(ms)) => {
+            // From full green to pale.
+            let pale = u8::try_from(ms.p50.min(SLOW_MS) * 140 / SLOW_MS).unwrap_or(140);
+            format!(" style=\"fill: #{:02x}{:02x}{:02x}\"", 46 + pale, 158 + pale / 3, 91 + pale)
+        }
+        _ => String::new(),
     };
-    let Cell { row, column, direct, meetings, .. } = cell;
-    let verdict = cell.possible.verdict;
-    // What is here is made of our own words, which have no character that XML would read.
+    let label = match cell.word() {
+        Word::NotYet | Word::Impossible | Word::NotByThisDriver if cell.agrees() => String::new(),
+        _ => cell.short(),
+    };
     let _ = writeln!(
         out,
-        "<g><title>{row} asks {column}: {direct} of {meetings} direct; possible: {verdict}, {because}</title>\
-         <rect x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" fill=\"{colour}\" stroke=\"#ffffff\"/>\
-         <text x=\"{tx}\" y=\"{ty}\" text-anchor=\"middle\">{label}</text></g>",
-        because = cell.possible.because,
-        side = SIDE,
+        "<g class=\"cell\"><title>{title}</title><rect class=\"square {class}\"{colour} x=\"{x}\" y=\"{y}\" width=\"{SIDE}\" \
+         height=\"{SIDE}\"/><text x=\"{tx}\" y=\"{ty}\">{label}</text></g>",
         tx = x + SIDE / 2,
         ty = y + SIDE / 2 + 4
     );
+    if !cell.agrees() && !cell.surpasses() {
+        let inner = SIDE - 6;
+        let _ = writeln!(
+            out,
+            "<rect class=\"wrong\" x=\"{}\" y=\"{}\" width=\"{inner}\" height=\"{inner}\"/>",
+            x + 3,
+            y + 3
+        );
+    }
+}
+
+/// As XML and HTML hold it: what programs said may stand in it.
+pub(super) fn escaped(text: &str) -> String {
+    let mut safe = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            '\n' | '\t' => safe.push(c),
+            c if c.is_control() => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
 }

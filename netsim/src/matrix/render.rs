@@ -2,35 +2,43 @@
 
 use std::fmt::Write;
 
-use super::{Cell, Table, Word};
+use super::{Cell, Expected, Percentiles, Table, Word};
 use crate::oracle::{Relation, Verdict};
 
-impl Word {
-    /// One character for a table.
-    pub(super) fn sign(self) -> char {
-        match self {
-            Word::Direct => '●',
-            Word::Sometimes => '◐',
-            Word::NotYet => '○',
-            Word::Relayed => '·',
+/// One of a cell's figures.
+type Value = dyn Fn(&Cell) -> Option<Percentiles>;
+
+impl Cell {
+    pub(super) fn expected_in_words(&self) -> &'static str {
+        match self.expected {
+            Expected::Direct => "direct",
+            Expected::NoPath => "no path",
+            Expected::Either => "either",
+        }
+    }
+
+    /// The median, or a sign; a cell that is not what the oracle says has a `!`, one that is better a `+`.
+    pub(super) fn short(&self) -> String {
+        let seen = match (self.word(), self.direct_ms) {
+            (Word::Direct, Some(ms)) => ms.p50.to_string(),
+            (Word::Direct | Word::Sometimes, _) => format!("{}/{}", self.direct, self.meetings),
+            (Word::Relayed, _) if self.relayed == self.meetings => "R".to_owned(),
+            (Word::Relayed, _) => format!("R{}/{}", self.relayed, self.meetings),
+            (Word::NotYet, _) => "○".to_owned(),
+            (Word::Impossible, _) => "·".to_owned(),
+            (Word::NotByThisDriver, _) => "-".to_owned(),
+        };
+        match (self.agrees(), self.surpasses()) {
+            (true, _) => seen,
+            (false, true) => seen + "+",
+            (false, false) => seen + "!",
         }
     }
 }
 
-impl Cell {
-    /// The median, or a sign; a cell that is not what the oracle says has a `!`.
-    fn short(&self) -> String {
-        let seen = match (self.word(), self.direct_ms) {
-            (Word::Direct, Some(ms)) => ms.p50.to_string(),
-            (Word::Sometimes, _) => format!("{}/{}", self.direct, self.meetings),
-            (word, _) => word.sign().to_string(),
-        };
-        if self.agrees() { seen } else { seen + "!" }
-    }
-}
-
-const LEGEND: &str = "number = milliseconds from asking to a direct path on both sides (median)   \
-                      ○ = not yet   · = no direct path possible   n/m = sometimes   ! = not as the oracle says";
+const LEGEND: &str = "number = milliseconds from asking to a direct path on both sides (median)   n/m = sometimes\n\
+                      R = relayed   ○ = no direct path, though possible   · = none is possible   - = not by this driver\n\
+                      ! = not as the oracle says   + = more than plain probing reaches";
 
 impl Table {
     /// For a terminal.
@@ -49,18 +57,11 @@ impl Table {
         for number in 1..=self.kinds.len() {
             let _ = write!(out, " {number:>5}");
         }
-        let _ = write!(out, "\n\n{LEGEND}\n\ntwo behind one router {:width$} LAN   kept apart\n", "");
-        for lan in self.in_relation(Relation::SameLan) {
-            let apart = self.in_relation(Relation::SameOuterNat).find(|apart| apart.row == lan.row);
-            let apart = apart.map(Cell::short).unwrap_or_default();
-            let _ = writeln!(out, "   {:width$}                    {:>5}   {apart:>10}", lan.row, lan.short());
-        }
-        let _ = writeln!(out, "\nno path any more if the second hears late:");
-        for (column, rows) in self.spoilt_by_late_words() {
-            let _ = writeln!(out, "   {} x {column}", rows.join(", "));
-        }
+        let _ = writeln!(out, "\n\n{LEGEND}\n\n{}", self.summary());
+        self.text_together(&mut out, width);
+        self.text_refusals(&mut out);
         for cell in self.disagreements() {
-            let expected = if cell.expected_direct { "direct" } else { "no path" };
+            let expected = cell.expected_in_words();
             let Cell { row, column, relation, timing, direct, meetings, .. } = cell;
             let because = &cell.possible.because;
             let _ = writeln!(
@@ -68,8 +69,61 @@ impl Table {
                 "NOT AS THE ORACLE SAYS: {row} x {column} ({relation:?}, {timing:?}): {direct} of {meetings} direct, \
                  expected {expected}: {because}"
             );
+            for line in cell.trouble.iter().flat_map(|trouble| trouble.lines()) {
+                let _ = writeln!(out, "   {line}");
+            }
         }
         out
+    }
+
+    fn text_together(&self, out: &mut String, width: usize) {
+        if self.in_relation(Relation::SameLan).next().is_some() {
+            let _ = writeln!(out, "\ntwo behind one router {:width$} LAN   kept apart", "");
+        }
+        for lan in self.in_relation(Relation::SameLan) {
+            let apart = self.in_relation(Relation::SameOuterNat).find(|apart| apart.row == lan.row);
+            let apart = apart.map(Cell::short).unwrap_or_default();
+            let _ = writeln!(out, "   {:width$}                    {:>5}   {apart:>10}", lan.row, lan.short());
+        }
+        if self.late().next().is_some() {
+            let _ = writeln!(out, "\nno path any more if the second hears late:");
+        }
+        for (column, rows) in self.spoilt_by_late_words() {
+            let _ = writeln!(out, "   {} x {column}", rows.join(", "));
+        }
+    }
+
+    fn text_refusals(&self, out: &mut String) {
+        let mut refusals: Vec<&str> = self.cells.iter().filter_map(|cell| cell.not_by_this_driver.as_deref()).collect();
+        refusals.sort_unstable();
+        refusals.dedup();
+        for refusal in refusals {
+            let _ = writeln!(out, "not by this driver: {refusal}");
+        }
+    }
+
+    /// In a line or two: how many are direct, how soon, and what it takes.
+    pub(super) fn summary(&self) -> String {
+        let separate: Vec<&Cell> = self.in_relation(Relation::Separate).filter(|cell| cell.meetings > 0).collect();
+        let count = |word: Word| separate.iter().filter(|cell| cell.word() == word).count();
+        let spread = |of: &Value, unit: &str| {
+            let all: Vec<Percentiles> = separate.iter().filter_map(|cell| of(cell)).collect();
+            let median = Percentiles::of(all.iter().map(|cell| cell.p50).collect()).map(|middle| middle.p50);
+            let worst = all.iter().map(|cell| cell.p95).max();
+            median
+                .zip(worst)
+                .map_or_else(|| "never".to_owned(), |(median, worst)| format!("{median}{unit} ({worst}{unit})"))
+        };
+        format!(
+            "{} of {} direct, {} relayed; first message after {}, direct after {}, {} datagrams: the median cell's median (the \
+             worst cell's 95th percentile)",
+            count(Word::Direct),
+            separate.len(),
+            count(Word::Relayed),
+            spread(&|cell| cell.message_ms, " ms"),
+            spread(&|cell| cell.direct_ms, " ms"),
+            spread(&|cell| cell.packets, "")
+        )
     }
 
     /// As pretty JSON.
@@ -165,7 +219,7 @@ impl Table {
         let separate = || self.in_relation(Relation::Separate);
         let direct: Vec<&Cell> = separate().filter(|cell| cell.word() == Word::Direct).collect();
         let slowest = direct.iter().filter_map(|cell| Some((cell.direct_ms?.p95, *cell))).max_by_key(|(ms, _)| *ms);
-        let most = |cells: &[&Cell]| cells.iter().map(|cell| cell.packets.p95).max().unwrap_or(0);
+        let most = |cells: &[&Cell]| cells.iter().filter_map(|cell| Some(cell.packets?.p95)).max().unwrap_or(0);
         let failed: Vec<&Cell> = separate().filter(|cell| cell.direct == 0).collect();
         let _ = write!(
             out,
@@ -183,7 +237,19 @@ impl Table {
                 cell.row, cell.column
             );
         }
-        out.push('\n');
+        let _ = write!(out, "\n\n{COST}\n\n| | median | 95th percentile |\n|---|--:|--:|\n");
+        let rows: [(&str, &Value); 3] = [
+            ("a direct path, ms", &|cell| cell.direct_ms),
+            ("the first message, ms", &|cell| cell.message_ms),
+            ("datagrams of both sides", &|cell| cell.packets),
+        ];
+        for (what, of) in rows {
+            let all: Vec<Percentiles> = direct.iter().filter_map(|cell| of(cell)).collect();
+            let middle = |value: fn(&Percentiles) -> u64| Percentiles::of(all.iter().map(value).collect());
+            if let (Some(p50), Some(p95)) = (middle(|cell| cell.p50), middle(|cell| cell.p95)) {
+                let _ = writeln!(out, "| {what} | {} | {} |", p50.p50, p95.p50);
+            }
+        }
     }
 }
 
@@ -210,6 +276,10 @@ All of it once more, with a word to the column that comes 200 ms late (a packet 
 there before the column has sent any. Where a stray packet occupies the endpoint, the column's mapping has moved by then: its
 probes come from a port that nobody foretold, and the row's filter keeps them out unless it does not look at ports. Every other
 cell stays as it is above.";
+
+const COST: &str = "\
+Of the direct cells, the middle one. The first message is there when each side has the other's: as soon as a side has a path, it
+sends one datagram. What QUIC's handshake adds to that is not in here; with real clients it is, in `netsim matrix --driver wire`.";
 
 const WHY: &str = "\
 What the oracle says of the pairs without a direct path today.";

@@ -26,6 +26,8 @@ const MEETING: Duration = Duration::from_secs(12);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meeting {
     pub(super) outcome: Ending,
+    /// So long after Alice asked each had the other's first message.
+    pub(super) exchanged: Option<Duration>,
     /// Datagrams of both punching machines.
     pub(super) packets: u32,
 }
@@ -82,19 +84,29 @@ enum Machine {
 struct Standing {
     registered: bool,
     outcome: Outcome,
+    heard: Option<Instant>,
     packets: u32,
 }
 
 impl Standing {
-    const NOBODY: Standing = Standing { registered: false, outcome: Outcome::Waiting, packets: 0 };
+    const NOBODY: Standing = Standing { registered: false, outcome: Outcome::Waiting, heard: None, packets: 0 };
+
+    /// Can more come? A path is followed by a message.
+    fn is_under_way(&self) -> bool {
+        match self.outcome {
+            Outcome::Waiting | Outcome::Punching => true,
+            Outcome::Direct { .. } => self.heard.is_none(),
+            Outcome::NoPath => false,
+        }
+    }
 }
 
 impl Machine {
     fn standing(&self) -> Standing {
         match self {
             Machine::Client(client) => {
-                let (outcome, packets) = (client.outcome, client.packets);
-                Standing { registered: client.is_registered(), outcome, packets }
+                let Client { outcome, heard, packets, .. } = **client;
+                Standing { registered: client.is_registered(), outcome, heard, packets }
             }
             Machine::Rendezvous(_) => Standing::NOBODY,
         }
@@ -167,7 +179,7 @@ impl Stage {
         let registered = |net: &VirtualNet<Machine>| both.iter().all(|host| client(net, *host).registered);
         self.net.run_while(REGISTRATION, |net| !registered(net));
         if !registered(&self.net) {
-            return Meeting { outcome: Ending::NotIntroduced, packets: 0 };
+            return Meeting { outcome: Ending::NotIntroduced, exchanged: None, packets: 0 };
         }
         let asked = self.net.now();
         self.net.act(self.alice, |machine, _| {
@@ -175,8 +187,7 @@ impl Stage {
                 client.ask();
             }
         });
-        let under_way = |outcome| matches!(outcome, Outcome::Waiting | Outcome::Punching);
-        self.net.run_while(MEETING, |net| both.iter().any(|host| under_way(client(net, *host).outcome)));
+        self.net.run_while(MEETING, |net| both.iter().any(|host| client(net, *host).is_under_way()));
         let ends = both.map(|host| client(&self.net, host));
         let outcome = match (ends[0].outcome, ends[1].outcome) {
             (Outcome::Direct { at: one, .. }, Outcome::Direct { at: other, .. }) => {
@@ -186,7 +197,8 @@ impl Stage {
             (Outcome::Waiting, _) | (_, Outcome::Waiting) => Ending::NotIntroduced,
             _ => Ending::NoPath,
         };
-        Meeting { outcome, packets: ends.iter().map(|end| end.packets).sum() }
+        let exchanged = ends[0].heard.zip(ends[1].heard).map(|(one, other)| one.max(other) - asked);
+        Meeting { outcome, exchanged, packets: ends.iter().map(|end| end.packets).sum() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A client as far as meeting goes: it registers, is introduced, and punches with `common`'s own machine.
 //!
 //! What is left out of the real one is QUIC. Its frames to the rendezvous travel in datagrams of their own, which come
-//! from the same socket and so make the same mapping.
+//! from the same socket and so make the same mapping. In place of a session there is one datagram, the first message: sent
+//! as soon as the path is there.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ const REGISTER_AGAIN: Duration = Duration::from_millis(500);
 /// What host candidates are sealed for; the client's real contexts name the introduction, which makes no difference to
 /// a network.
 const CONTEXT: &[u8] = b"matrix";
+/// The first message. It begins as nothing of the punching machine's does: STUN's first two bits are zero.
+const MESSAGE: &[u8] = b"\xffhello";
 
 /// Who a client is and whom it may meet.
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ pub(super) struct Client {
     agent: Option<Agent>,
     outbox: VecDeque<Datagram>,
     pub(super) outcome: Outcome,
+    /// When the other's first message was here.
+    pub(super) heard: Option<Instant>,
     /// Datagrams of the punching machine.
     pub(super) packets: u32,
 }
@@ -71,6 +76,7 @@ impl Client {
             agent: None,
             outbox: VecDeque::new(),
             outcome: Outcome::Waiting,
+            heard: None,
             packets: 0,
         }
     }
@@ -155,7 +161,10 @@ impl Client {
         }
         while let Some(event) = agent.poll_event() {
             match event {
-                Event::Punched { remote, .. } => self.outcome = Outcome::Direct { at: now, remote },
+                Event::Punched { remote, .. } => {
+                    self.outcome = Outcome::Direct { at: now, remote };
+                    self.post(remote.address, MESSAGE.to_vec());
+                }
                 Event::Failed | Event::Lost => self.outcome = Outcome::NoPath,
                 Event::Heard { .. } | Event::Moved { .. } => {}
             }
@@ -168,6 +177,8 @@ impl Endpoint for Client {
     fn handle_datagram(&mut self, datagram: Datagram, now: Instant) {
         if datagram.source == self.server {
             self.heard_from_server(&datagram.payload, now);
+        } else if datagram.payload == MESSAGE {
+            self.heard.get_or_insert(now);
         } else if let Some(agent) = &mut self.agent {
             agent.handle_datagram(Received { source: datagram.source, payload: &datagram.payload }, now);
         }
