@@ -19,11 +19,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        #[cfg(feature = "punchline")]
+        #[cfg(target_os = "linux")]
+        Command::Matrix(arguments) if arguments.has_real_programs() => {
+            // First of all: with a second thread the kernel would refuse.
+            netsim::netns::enter_user_namespace_if_needed()?;
+            commands::matrix::run_programs(&arguments, on_signals(CtrlC::Us)?)
+        }
+        #[cfg(any(feature = "punchline", target_os = "linux"))]
         Command::Matrix(arguments) => commands::matrix::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Verify(arguments) => {
-            // First of all: with a second thread the kernel would refuse.
             netsim::netns::enter_user_namespace_if_needed()?;
             commands::verify::run(&arguments, &on_signals(CtrlC::Us)?)
         }
@@ -49,8 +54,8 @@ const CANNOT: u8 = 2;
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
 `matrix` runs in virtual time and needs nothing but this program. `verify`,
-`run` and `shell` build a small Internet (11.1.1.0/24) out of Linux network
-namespaces. They never touch the machine's own network, send nothing outside,
+`run`, `shell`, and `matrix` with real programs build a small Internet
+(11.1.1.0/24) out of Linux network namespaces. They never touch the machine's own network, send nothing outside,
 and leave nothing behind, however they end. They need Linux, the program nft,
 and root or a kernel that lets ordinary users make user namespaces:
   apt-get install nftables
@@ -67,7 +72,7 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    #[cfg(feature = "punchline")]
+    #[cfg(any(feature = "punchline", target_os = "linux"))]
     Matrix(commands::matrix::Arguments),
     #[cfg(target_os = "linux")]
     #[command(alias = "routers")]

@@ -3,7 +3,7 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod interrupt;
 pub(crate) mod ladder;
-#[cfg(feature = "punchline")]
+#[cfg(any(feature = "punchline", target_os = "linux"))]
 pub(crate) mod matrix;
 #[cfg(target_os = "linux")]
 pub(crate) mod run;

@@ -151,7 +151,7 @@ fn tell(scenario: &Scenario, driver: Driver, options: &Options, json: bool) -> R
 }
 
 /// A program's path as it is, also from another folder.
-fn binary(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn binary(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=PATH")?;
     let path = fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?;
     Ok((name.to_owned(), path))

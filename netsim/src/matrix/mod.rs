@@ -17,6 +17,8 @@ mod heat_map;
 #[cfg(feature = "punchline")]
 mod machines;
 mod page;
+#[cfg(target_os = "linux")]
+pub mod programs;
 mod render;
 mod table;
 

@@ -148,7 +148,7 @@ fn missing(name: &str) -> Error {
 
 /// The kernel's routers that do what this access does, the nearest first; or what it has no such for. The timers are the
 /// scenario's, what refreshes them is the kernel's: packets of both directions.
-fn kernel_routers(access: &Access) -> std::result::Result<Vec<Router>, String> {
+pub(super) fn kernel_routers(access: &Access) -> std::result::Result<Vec<Router>, String> {
     if access.families != Families::Ipv4 || access.routers.iter().any(|router| router.isolates) {
         return Err("it has IPv4 only, and no LAN whose hosts are kept from each other".to_owned());
     }

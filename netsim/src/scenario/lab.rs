@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::process::Command;
 
-use super::kernel_lab::KernelLab;
+use super::kernel_lab::{KernelLab, kernel_routers};
 use super::plan::{HostPlan, RouterPlan};
 use super::problem::Problem;
 use super::wire_lab::WireLab;
 use super::{Refusal, Scenario};
-use crate::model::Line;
+use crate::model::{Access, Line};
 use crate::netns::{Process, Result};
 
 /// Who carries the packets.
@@ -46,10 +46,23 @@ impl Driver {
     }
 
     pub(super) fn lab(self, seed: u64) -> Result<Box<dyn Lab>> {
+        Ok(self.real_lab(seed)?)
+    }
+
+    /// A network for real programs.
+    pub(crate) fn real_lab(self, seed: u64) -> Result<Box<dyn Lab + Send>> {
         Ok(match self {
             Driver::Netns => Box::new(KernelLab::new()?),
             Driver::Wire => Box::new(WireLab::new(seed)?),
         })
+    }
+
+    /// What of this access it has no routers for.
+    pub(crate) fn refusal_of(self, access: &Access) -> Option<String> {
+        match self {
+            Driver::Netns => kernel_routers(access).err(),
+            Driver::Wire => None,
+        }
     }
 }
 
@@ -64,7 +77,7 @@ impl fmt::Display for Driver {
 
 /// A network that a scenario is told in. Names are the scenario's, and known to exist; what a driver cannot do its
 /// `refuses` has said before.
-pub(super) trait Lab {
+pub(crate) trait Lab {
     /// Adds a router; the one that it is behind is there already.
     fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()>;
 

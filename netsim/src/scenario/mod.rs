@@ -49,10 +49,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use lab::Driver;
+pub(crate) use lab::Lab;
+pub(crate) use plan::{HostPlan, RouterPlan};
 pub use problem::Problem;
+pub(crate) use program::{Found, Running, in_words};
 pub use report::{Outcome, Report, StepReport, junit};
 pub use shell::ShellError;
 pub use tell::{Error, Progress};
+pub(crate) use template::Template;
 pub use waiting::Interrupt;
 
 /// A scenario that was read and checked.

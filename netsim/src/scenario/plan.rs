@@ -21,21 +21,21 @@ pub(super) struct Plan {
 }
 
 #[derive(Debug)]
-pub(super) struct RouterPlan {
+pub(crate) struct RouterPlan {
     /// The line of the file.
-    pub(super) at: usize,
-    pub(super) access: Access,
-    pub(super) behind: Option<String>,
-    pub(super) line: Line,
+    pub(crate) at: usize,
+    pub(crate) access: Access,
+    pub(crate) behind: Option<String>,
+    pub(crate) line: Line,
 }
 
 #[derive(Debug)]
-pub(super) struct HostPlan {
+pub(crate) struct HostPlan {
     /// The line of the file.
-    pub(super) at: usize,
-    pub(super) behind: Option<String>,
-    pub(super) addresses: u8,
-    pub(super) line: Line,
+    pub(crate) at: usize,
+    pub(crate) behind: Option<String>,
+    pub(crate) addresses: u8,
+    pub(crate) line: Line,
 }
 
 #[derive(Debug)]

@@ -52,7 +52,7 @@ struct Log {
 }
 
 /// A running program and all that it has started: killed when dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     process: Process,
     started: Instant,
     stdin: Option<ChildStdin>,
@@ -61,7 +61,7 @@ pub(super) struct Running {
 }
 
 /// What became of an expectation.
-pub(super) enum Found<T> {
+pub(crate) enum Found<T> {
     Yes(T),
     /// Not in time.
     Late,
@@ -71,7 +71,7 @@ pub(super) enum Found<T> {
 
 impl Running {
     /// Starts it in the host, in a process group of its own, so that all of it can be stopped.
-    pub(super) fn spawn(lab: &dyn Lab, host: &str, mut command: Command, bell: &Interrupt) -> netns::Result<Running> {
+    pub(crate) fn spawn(lab: &dyn Lab, host: &str, mut command: Command, bell: &Interrupt) -> netns::Result<Running> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = lab.spawn(host, command)?;
         let log = Arc::new(Mutex::new(Log { open: 2, ..Log::default() }));
@@ -92,7 +92,7 @@ impl Running {
     }
 
     /// Waits for the next line that fits, in either of its outputs.
-    pub(super) fn find<T>(
+    pub(crate) fn find<T>(
         &mut self,
         within: Duration,
         fits: impl Fn(&str) -> Option<T>,
@@ -114,37 +114,54 @@ impl Running {
         Ok(self.bell.wait_for(Instant::now() + within, look)?.unwrap_or(Found::Late))
     }
 
+    /// As [`Running::find`], in its standard output only.
+    pub(crate) fn find_output<T>(
+        &mut self,
+        within: Duration,
+        fits: impl Fn(&str) -> Option<T>,
+    ) -> Result<Found<T>, Interrupted> {
+        lock(&self.log).next[Stream::Error as usize] = usize::MAX;
+        self.find(within, fits)
+    }
+
+    /// The lines of its standard output, each with the time when it was read.
+    pub(crate) fn output(&self) -> Vec<(Instant, String)> {
+        let log = lock(&self.log);
+        let output = log.lines.iter().filter(|line| line.stream == Stream::Output);
+        output.map(|line| (line.at, line.text.clone())).collect()
+    }
+
     /// Types a line.
-    pub(super) fn type_line(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn type_line(&mut self, text: &str) -> io::Result<()> {
         let closed = || io::Error::new(io::ErrorKind::BrokenPipe, "its input was closed");
         let stdin = self.stdin.as_mut().ok_or_else(closed)?;
         stdin.write_all(format!("{text}\n").as_bytes())
     }
 
     /// Ends its input.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.stdin = None;
     }
 
     /// Has it ended?
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// Asks it to end.
-    pub(super) fn terminate(&mut self) -> io::Result<()> {
+    pub(crate) fn terminate(&mut self) -> io::Result<()> {
         self.process.signal(Signal::SIGTERM)
     }
 
     /// Kills it and what it has started.
-    pub(super) fn kill(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) fn kill(&mut self) -> io::Result<ExitStatus> {
         // Not reaped, or reaped and gone: in both cases the group is ours or empty.
         let _ = killpg(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
         self.process.kill()
     }
 
     /// Waits for its end and its last line; none if it still runs.
-    pub(super) fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, Interrupted> {
+    pub(crate) fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, Interrupted> {
         let deadline = Instant::now() + within;
         loop {
             if self.bell.is_raised() {
@@ -166,13 +183,13 @@ impl Running {
     }
 
     /// The last JSON object that it said.
-    pub(super) fn last_object(&self) -> Option<Value> {
+    pub(crate) fn last_object(&self) -> Option<Value> {
         let log = lock(&self.log);
         log.lines.iter().rev().find_map(|line| serde_json::from_str(&line.text).ok().filter(Value::is_object))
     }
 
     /// Its last lines, for a failure.
-    pub(super) fn transcript(&self) -> String {
+    pub(crate) fn transcript(&self) -> String {
         let log = lock(&self.log);
         let skipped = log.lines.len().saturating_sub(SHOWN);
         let mut text = String::new();
@@ -196,7 +213,7 @@ impl Drop for Running {
 }
 
 /// As people write it: `3`, or the signal that ended it.
-pub(super) fn in_words(status: ExitStatus) -> String {
+pub(crate) fn in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal().and_then(|signal| Signal::try_from(signal).ok())) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Text and names, alternating as they come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Template(Vec<Part>);
+pub(crate) struct Template(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -15,7 +15,7 @@ enum Part {
 
 impl Template {
     /// Reads it; `{{` and `}}` stand for the braces themselves.
-    pub(super) fn parse(text: &str) -> Result<Template, String> {
+    pub(crate) fn parse(text: &str) -> Result<Template, String> {
         let (mut parts, mut plain, mut rest) = (vec![], String::new(), text);
         while let Some(at) = rest.find(['{', '}']) {
             plain += &rest[..at];
@@ -40,7 +40,7 @@ impl Template {
     }
 
     /// The names in it.
-    pub(super) fn names(&self) -> BTreeSet<&str> {
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
         let names = self.0.iter().filter_map(|part| match part {
             Part::Name(name) => Some(name.as_str()),
             Part::Text(_) => None,
@@ -52,7 +52,7 @@ impl Template {
     ///
     /// # Errors
     /// With the first name that nobody knows.
-    pub(super) fn fill(&self, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    pub(crate) fn fill(&self, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
         self.0
             .iter()
             .map(|part| match part {

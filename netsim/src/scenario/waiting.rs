@@ -17,7 +17,7 @@ struct Inner {
 
 /// Somebody does not want to wait any longer.
 #[derive(Debug)]
-pub(super) struct Interrupted;
+pub(crate) struct Interrupted;
 
 impl Interrupt {
     /// Whatever is told with this ends soon.
@@ -38,7 +38,7 @@ impl Interrupt {
     }
 
     /// Looks, after each ring again, until there is something to see; none at the deadline.
-    pub(super) fn wait_for<T>(
+    pub(crate) fn wait_for<T>(
         &self,
         deadline: Instant,
         mut look: impl FnMut() -> Option<T>,

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# One side of a meeting of Punchline with itself, as `netsim matrix --driver wire` starts it: see netsim/docs/matrix.md.
+# Arguments: which side we are, our name, the other's, the link to join with, and the server's address as it is reached from
+# here. The current folder is the one that both sides share.
+set -euo pipefail
+side=$1 me=$2 peer=$3 join=$4 server=$5
+# Who will meet has met in a second; a busy machine may have some more.
+patience=6
+
+# The link names one of the server's addresses, and we may speak the other version of IP.
+case $server in *:*) server="[$server]" ;; esac
+join=$(sed -E "s,//(\[[^]]*\]|[^:/]*):,//$server:," <<<"$join")
+
+punchline join "$join" --name "$me" --data "$me" >&2
+# Whole before it is there.
+punchline id --data "$me" --json | sed -n 's/.*"link":"\([^"]*\)".*/\1/p' >"$me.part"
+mv "$me.part" "$me.link"
+until [ -e "$peer.link" ]; do sleep 0.02; done
+punchline add "$(<"$peer.link")" --name "$peer" --data "$me" >&2
+
+# The one who is asked is online before, if that can be.
+if [ "$side" = a ]; then
+  for _ in {1..150}; do
+    [ ! -e "$peer.registered" ] || break
+    sleep 0.02
+  done
+  echo '{"event":"asked"}'
+fi
+
+mkfifo "$me.types"
+exec 3<>"$me.types"
+exec 4< <(exec punchline chat "$peer" --data "$me" --json --wait 1 <"$me.types" 3>&-)
+chat=$!
+echo "hello from $me" >&3
+
+heard='' read='' closed='' give_up=$((SECONDS + patience))
+while :; do
+  if IFS= read -r -t 1 -u 4 line; then
+    case $line in
+      *'"event":"path"'*) printf '%s\n' "$line" ;;
+      *'"event":"message","dir":"in"'*) printf '%s\n' "$line"; heard=yes ;;
+      *'"event":"receipt"'*) read=yes ;;
+      *'"event":"registered"'*) : >"$me.registered" ;;
+      *) printf '%s\n' "$line" >&2 ;;
+    esac
+  elif [ $? -le 128 ]; then
+    break # The chat has ended; more than 128 is a second without a line.
+  fi
+  if [ -z "$closed" ] && { [ "$heard$read" = yesyes ] || [ "$SECONDS" -ge "$give_up" ]; }; then
+    closed=yes
+    exec 3>&-
+  fi
+done
+wait "$chat"
+[ "$heard" = yes ]
