@@ -68,6 +68,7 @@ pub mod netns;
 pub mod oracle;
 #[cfg(target_os = "linux")]
 pub mod scenario;
+pub mod udp;
 pub mod virtual_net;
 #[cfg(target_os = "linux")]
 pub mod wire;

@@ -43,6 +43,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             commands::shell::run(&arguments, on_signals(CtrlC::TheProgram)?)
         }
         Command::Ladder(arguments) => commands::ladder::run(&arguments),
+        Command::Udp(arguments) => commands::udp::run(&arguments),
     }
 }
 
@@ -82,4 +83,5 @@ enum Command {
     #[cfg(target_os = "linux")]
     Shell(commands::shell::Arguments),
     Ladder(commands::ladder::Arguments),
+    Udp(netsim::udp::Arguments),
 }

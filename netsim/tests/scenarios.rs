@@ -156,11 +156,97 @@ fn a_bad_file_keeps_all_others_from_being_told() {
 }
 
 #[test]
-fn virtual_time_refuses_programs_and_says_what_to_use() {
+fn virtual_time_refuses_real_programs_by_their_line_and_says_what_to_use() {
     let folder = Folder::new();
-    let output = netsim(&["run", "--driver", "virtual"], &[&folder.file("echo.toml", ECHO)]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("use --driver wire"), "{output:?}");
+    let file = folder.file("echo.toml", ECHO);
+    let refused = |arguments: &[&str]| {
+        let output = netsim(arguments, &[&file]);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused(&["run", "--driver", "virtual"]);
+    assert!(said.contains(": command: the driver virtual cannot run `") && said.contains("or --driver wire"), "{said}");
+    assert!(said.contains("echo.toml:"), "{said}");
+    let file = folder.file("none.toml", "title = \"t\"\nhosts.a = {}\n");
+    for arguments in [&["run", "--driver", "virtual", "--pcap", "x"][..], &["shell", "--driver", "virtual"]] {
+        let host: &[&Path] = if arguments[0] == "shell" { &[&file, Path::new("a")] } else { &[&file] };
+        let output = netsim(arguments, host);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("use --driver wire"), "{output:?}");
+    }
+}
+
+#[test]
+fn what_netsim_udp_says_is_the_same_on_every_driver() {
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for name in ["udp-renumbered", "udp-mapping-expires", "udp-roam"] {
+        for driver in ["virtual", "netns", "wire"] {
+            let output = netsim(&["run", "--driver", driver], &[&scenarios.join(name).with_extension("toml")]);
+            assert_eq!(output.status.code(), Some(0), "{name} on {driver}: {}", stdout(&output));
+        }
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_ends_the_same_on_every_driver() {
+    let folder = Folder::new();
+    let text = r#"
+        title = "No program"
+        hosts.a = {}
+        programs.first = { host = "a", command = ["netsim", "udp", "--port", "7"] }
+        programs.second = { host = "a", command = ["netsim", "udp", "--port", "7"] }
+        programs.wrong = { host = "a", command = ["netsim", "udp", "--prot", "7"] }
+        steps = [
+            { start = "wrong" }, { expect = "wrong", says = "--prot" }, { expect = "wrong", exit = 2 },
+            { start = "first" }, { expect = "first", event = "ready" },
+            { start = "second" }, { expect = "second", says = "port 7 cannot be used" },
+            { expect = "second", exit = 2 },
+            { send = "nonsense", to = "first" }, { expect = "first", event = "error" },
+            { send = "to [2001:db8::ffff]:7 x", to = "first" }, { kill = "first" },
+            { start = "second" }, { expect = "second", event = "ready" }, { stop = "second" },
+        ]
+    "#;
+    let file = folder.file("none.toml", text);
+    for driver in ["virtual", "netns", "wire"] {
+        let output = netsim(&["run", "--driver", driver], &[&file]);
+        assert_eq!(output.status.code(), Some(0), "{driver}: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn in_virtual_time_an_hour_passes_at_once_and_one_seed_gives_one_report() {
+    let folder = Folder::new();
+    let text = r#"
+        title = "Jitter"
+        hosts.alice = { behind = "home" }
+        hosts.server = { line = { delay = 0.02, jitter = 0.01 } }
+        routers.home = { preset = "home", line = { delay = 0.03, jitter = 0.01 } }
+        programs.echo = { host = "server", command = ["netsim", "udp", "--port", "7", "--echo"] }
+        programs.alice = { host = "alice", command = ["netsim", "udp", "--port", "5000"] }
+        steps = [
+            { start = "echo" }, { start = "alice" },
+            { send = "to {server.address}:7 now", to = "alice" },
+            { expect = "alice", event = "datagram", where = { text = "now" } },
+            { wait = 3000 },
+            { send = "to {server.address}:7 later", to = "alice", at = 3600 },
+            { expect = "alice", event = "datagram", where = { text = "later" }, within = 1 },
+            { expect = "alice", says = "never" },
+        ]
+    "#;
+    let file = folder.file("jitter.toml", text);
+    let report = |seed: &str| {
+        let output = netsim(&["run", "--driver", "virtual", "--seed", seed], &[&file]);
+        assert_eq!(output.status.code(), Some(1));
+        stdout(&output)
+    };
+    let first = report("1");
+    assert!(first.contains("3600.000 s") && first.contains("did not say \"never\" within 20 s"), "{first}");
+    // There and back takes 50 ms each way, more or less.
+    let took = first.lines().find(|line| line.contains("\"now\"") && line.contains("says")).unwrap();
+    let took: f64 = took.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!((0.06..0.14).contains(&took), "{first}");
+    assert_eq!(first, report("1"));
+    assert_ne!(first, report("2").replace("seed 2", "seed 1"));
 }
 
 #[test]

@@ -9,5 +9,6 @@ pub(crate) mod matrix;
 pub(crate) mod run;
 #[cfg(target_os = "linux")]
 pub(crate) mod shell;
+pub(crate) mod udp;
 #[cfg(target_os = "linux")]
 pub(crate) mod verify;

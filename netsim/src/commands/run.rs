@@ -66,7 +66,7 @@ enum DriverName {
     Netns,
     /// The model: every kind of NAT, lines with delay and loss
     Wire,
-    /// Virtual time, in which no program can run
+    /// The model in virtual time: `netsim udp` is the only program there is
     Virtual,
 }
 
@@ -77,11 +77,7 @@ impl How {
             None => return Ok(Driver::for_scenario(scenario)?),
             Some(DriverName::Netns) => Driver::Netns,
             Some(DriverName::Wire) => Driver::Wire,
-            Some(DriverName::Virtual) => bail!(
-                "{}: the driver virtual runs no programs, and scenarios are made of them: use --driver wire (netsim \
-                 matrix is what there is in virtual time)",
-                scenario.file()
-            ),
+            Some(DriverName::Virtual) => Driver::Virtual,
         };
         driver.check(scenario)?;
         Ok(driver)
@@ -89,7 +85,11 @@ impl How {
 
     /// The rest of it.
     pub(crate) fn options(&self, interrupt: Interrupt) -> Options {
-        let binaries: BTreeMap<String, PathBuf> = self.binaries.iter().cloned().collect();
+        let mut binaries: BTreeMap<String, PathBuf> = self.binaries.iter().cloned().collect();
+        // Whoever has us has `netsim udp`.
+        if let (false, Ok(own)) = (binaries.contains_key("netsim"), std::env::current_exe()) {
+            binaries.insert("netsim".to_owned(), own);
+        }
         Options { seed: self.seed, binaries, pcap: None, interrupt }
     }
 }
@@ -101,6 +101,9 @@ pub(crate) fn run(arguments: &Arguments, interrupt: Interrupt) -> anyhow::Result
         let scenario = Scenario::read(file)?;
         let driver = arguments.how.driver(&scenario)?;
         scenarios.push((scenario, driver));
+    }
+    if arguments.pcap.is_some() && scenarios.iter().any(|(_, driver)| *driver == Driver::Virtual) {
+        bail!("the driver virtual has no packets to capture: use --driver wire");
     }
     let options = arguments.how.options(interrupt);
     let mut reports = vec![];

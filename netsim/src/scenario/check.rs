@@ -214,7 +214,8 @@ impl Checker<'_> {
             .into_iter()
             .map(|(name, value)| Ok((name, self.template(&value)?)))
             .collect::<Result<_, _>>()?;
-        Ok(ProgramPlan { host: self.one_of(&program.host, "host", &self.hosts)?, command, env })
+        let at = self.source.line(program.command.span().start);
+        Ok(ProgramPlan { at, host: self.one_of(&program.host, "host", &self.hosts)?, command, env })
     }
 }
 

@@ -1,16 +1,21 @@
 //! What a scenario needs from a network, whoever carries the packets.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::Instant;
 
 use super::kernel_lab::{KernelLab, kernel_routers};
 use super::plan::{HostPlan, RouterPlan};
 use super::problem::Problem;
+use super::program::{Program, Running};
+use super::virtual_lab::VirtualLab;
+use super::waiting::{Interrupt, Interrupted};
 use super::wire_lab::WireLab;
-use super::{Refusal, Scenario};
+use super::{Options, Refusal, Scenario};
 use crate::model::{Access, Line};
-use crate::netns::{Process, Result};
+use crate::netns::{Error, Process, Result};
 
 /// Who carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +24,13 @@ pub enum Driver {
     Netns,
     /// The model ([`crate::wire`]).
     Wire,
+    /// The model in virtual time ([`crate::virtual_net`]), with programs that are built in.
+    Virtual,
 }
 
 impl Driver {
     /// Those there are, the preferred one first.
-    pub const ALL: [Driver; 2] = [Driver::Netns, Driver::Wire];
+    pub const ALL: [Driver; 3] = [Driver::Netns, Driver::Wire, Driver::Virtual];
 
     /// The first driver that can tell this scenario: the kernel's routers if they can, since they are the real thing.
     pub fn for_scenario(scenario: &Scenario) -> std::result::Result<Driver, Problem> {
@@ -39,14 +46,18 @@ impl Driver {
         let refusal = match self {
             Driver::Netns => KernelLab::refuses(scenario),
             Driver::Wire => WireLab::refuses(scenario),
+            Driver::Virtual => VirtualLab::refuses(scenario),
         };
         let Some(Refusal { line, field, message }) = refusal else { return Ok(()) };
         let message = format!("the driver {self} {message}");
         Err(Problem { file: scenario.file.clone(), line: Some(line), field: Some(field), message })
     }
 
-    pub(super) fn lab(self, seed: u64) -> Result<Box<dyn Lab>> {
-        Ok(self.real_lab(seed)?)
+    pub(super) fn lab(self, options: &Options) -> Result<Box<dyn Lab>> {
+        match self {
+            Driver::Virtual => Ok(Box::new(VirtualLab::new(options.seed))),
+            _ => Ok(self.real_lab(options.seed)?),
+        }
     }
 
     /// A network for real programs.
@@ -54,6 +65,10 @@ impl Driver {
         Ok(match self {
             Driver::Netns => Box::new(KernelLab::new()?),
             Driver::Wire => Box::new(WireLab::new(seed)?),
+            Driver::Virtual => {
+                let refused = Error::kernel("internet", "run real programs in virtual time");
+                return Err(refused(io::ErrorKind::Unsupported.into()));
+            }
         })
     }
 
@@ -61,7 +76,7 @@ impl Driver {
     pub(crate) fn refusal_of(self, access: &Access) -> Option<String> {
         match self {
             Driver::Netns => kernel_routers(access).err(),
-            Driver::Wire => None,
+            Driver::Wire | Driver::Virtual => None,
         }
     }
 }
@@ -71,6 +86,7 @@ impl fmt::Display for Driver {
         f.pad(match self {
             Driver::Netns => "netns",
             Driver::Wire => "wire",
+            Driver::Virtual => "virtual",
         })
     }
 }
@@ -87,7 +103,23 @@ pub(crate) trait Lab {
     /// The addresses of a host, or those of a router's outside.
     fn addresses(&self, name: &str) -> Vec<IpAddr>;
 
-    /// Starts a program in a host.
+    /// The time, there.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Nothing happens on the stage until then.
+    fn wait_until(&self, deadline: Instant, interrupt: &Interrupt) -> std::result::Result<(), Interrupted> {
+        interrupt.wait_for(deadline, || None::<()>).map(drop)
+    }
+
+    /// Puts a program on the stage.
+    fn start(&self, host: &str, command: Command, interrupt: &Interrupt) -> Result<Box<dyn Program>> {
+        let start = &mut |command| self.spawn(host, command);
+        Ok(Box::new(Running::start(start, command, interrupt)?))
+    }
+
+    /// Starts a process in a host.
     fn spawn(&self, host: &str, command: Command) -> Result<Process>;
 
     /// Works in a host's namespace.

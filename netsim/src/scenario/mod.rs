@@ -20,8 +20,8 @@
 //!
 //! # Limits
 //!
-//! - Programs are real, so time is: there is no virtual time here, and a seed repeats the network's luck, not the
-//!   machine's timing.
+//! - Real programs have real time: a seed repeats the network's luck, not the machine's timing. In virtual time
+//!   ([`Driver::Virtual`]) it repeats everything, and the only program there is is [`udp`](crate::udp).
 //! - Of each program the last 20,000 lines are kept, of each line 64 KiB.
 //! - What programs start themselves is killed with them as long as it stays in their process group.
 
@@ -30,6 +30,7 @@ mod check;
 mod file;
 mod kernel_lab;
 mod lab;
+mod log;
 mod names;
 mod pcapng;
 mod plan;
@@ -41,6 +42,9 @@ mod stage;
 mod steps;
 mod tell;
 mod template;
+mod virtual_host;
+mod virtual_lab;
+mod virtual_program;
 mod waiting;
 mod wire_lab;
 
@@ -50,9 +54,10 @@ use std::path::{Path, PathBuf};
 
 pub use lab::Driver;
 pub(crate) use lab::Lab;
+pub(crate) use log::Found;
 pub(crate) use plan::{HostPlan, RouterPlan};
 pub use problem::Problem;
-pub(crate) use program::{Found, Running, in_words};
+pub(crate) use program::{Running, in_words};
 pub use report::{Outcome, Report, StepReport, junit};
 pub use shell::ShellError;
 pub use tell::{Error, Progress};

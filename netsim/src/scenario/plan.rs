@@ -40,6 +40,8 @@ pub(crate) struct HostPlan {
 
 #[derive(Debug)]
 pub(super) struct ProgramPlan {
+    /// The line of the file in which its command stands.
+    pub(super) at: usize,
     pub(super) host: String,
     pub(super) command: Vec<Template>,
     pub(super) env: BTreeMap<String, Template>,

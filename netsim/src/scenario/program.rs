@@ -1,6 +1,5 @@
 //! A program of the scenario while it runs: what it says, line by line, and what is typed into it.
 
-use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
@@ -13,42 +12,24 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::lab::Lab;
+use super::log::{Found, Log, Stream};
 use super::waiting::{Interrupt, Interrupted};
 use crate::netns::{self, Process};
 
-/// Lines kept of one program.
-const LINES: usize = 20_000;
 /// Bytes kept of one line: room for a JSON object, not for a file without line ends.
 const LINE: u64 = 64 * 1024;
 /// Between two looks whether somebody wants to stop, while a program is waited for.
 const LOOK: Duration = Duration::from_millis(100);
-/// Lines shown of each program when a step has failed.
-const SHOWN: usize = 12;
 
-/// Which of its two outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Output = 0,
-    Error = 1,
-}
+/// What of a line an expectation was looking for; none if the line does not fit.
+pub(crate) type LineFits = dyn Fn(&str) -> Option<Value>;
 
-/// One line and when it came.
+/// What its threads write and we read.
 #[derive(Debug)]
-struct Line {
-    at: Instant,
-    stream: Stream,
-    text: String,
-}
-
-#[derive(Debug, Default)]
-struct Log {
-    lines: VecDeque<Line>,
-    /// How many lines are no longer kept.
-    gone: usize,
+struct Heard {
+    log: Log,
     /// How many streams may still bring lines.
     open: usize,
-    /// For each stream, the number of the first line that no expectation has gone past.
-    next: [usize; 2],
 }
 
 /// A running program and all that it has started: killed when dropped.
@@ -56,39 +37,38 @@ pub(crate) struct Running {
     process: Process,
     started: Instant,
     stdin: Option<ChildStdin>,
-    log: Arc<Mutex<Log>>,
+    heard: Arc<Mutex<Heard>>,
     bell: Interrupt,
-}
-
-/// What became of an expectation.
-pub(crate) enum Found<T> {
-    Yes(T),
-    /// Not in time.
-    Late,
-    /// Nothing more can come.
-    Ended,
 }
 
 impl Running {
     /// Starts it in the host, in a process group of its own, so that all of it can be stopped.
-    pub(crate) fn spawn(lab: &dyn Lab, host: &str, mut command: Command, bell: &Interrupt) -> netns::Result<Running> {
+    pub(crate) fn spawn(lab: &dyn Lab, host: &str, command: Command, bell: &Interrupt) -> netns::Result<Running> {
+        Running::start(&mut |command| lab.spawn(host, command), command, bell)
+    }
+
+    pub(super) fn start(
+        start: &mut dyn FnMut(Command) -> netns::Result<Process>,
+        mut command: Command,
+        bell: &Interrupt,
+    ) -> netns::Result<Running> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut process = lab.spawn(host, command)?;
-        let log = Arc::new(Mutex::new(Log { open: 2, ..Log::default() }));
+        let mut process = start(command)?;
+        let heard = Arc::new(Mutex::new(Heard { log: Log::default(), open: 2 }));
         let output = process.take_stdout().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
         let error = process.take_stderr().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
         for (stream, pipe) in [(Stream::Output, output), (Stream::Error, error)] {
-            let (log, bell) = (log.clone(), bell.clone());
+            let (heard, bell) = (heard.clone(), bell.clone());
             thread::spawn(move || {
                 if let Some(pipe) = pipe {
-                    read_lines(pipe, stream, &log, &bell);
+                    read_lines(pipe, stream, &heard, &bell);
                 }
-                lock(&log).open -= 1;
+                lock(&heard).open -= 1;
                 bell.ring();
             });
         }
         let stdin = process.take_stdin();
-        Ok(Running { process, started: Instant::now(), stdin, log, bell: bell.clone() })
+        Ok(Running { process, started: Instant::now(), stdin, heard, bell: bell.clone() })
     }
 
     /// Waits for the next line that fits, in either of its outputs.
@@ -97,19 +77,11 @@ impl Running {
         within: Duration,
         fits: impl Fn(&str) -> Option<T>,
     ) -> Result<Found<T>, Interrupted> {
-        let log = self.log.clone();
+        let heard = self.heard.clone();
         let look = || {
-            let mut log = lock(&log);
-            let gone = log.gone;
-            let fresh = |(number, line): &(usize, &Line)| *number >= log.next[line.stream as usize];
-            let numbered = log.lines.iter().enumerate().map(|(index, line)| (gone + index, line));
-            let found =
-                numbered.filter(fresh).find_map(|(number, line)| Some((number, line.stream, fits(&line.text)?)));
-            if let Some((number, stream, found)) = found {
-                log.next[stream as usize] = number + 1;
-                return Some(Found::Yes(found));
-            }
-            (log.open == 0).then_some(Found::Ended)
+            let mut heard = lock(&heard);
+            let found = heard.log.look_for(&fits).map(Found::Yes);
+            found.or_else(|| (heard.open == 0).then_some(Found::Ended))
         };
         Ok(self.bell.wait_for(Instant::now() + within, look)?.unwrap_or(Found::Late))
     }
@@ -120,15 +92,13 @@ impl Running {
         within: Duration,
         fits: impl Fn(&str) -> Option<T>,
     ) -> Result<Found<T>, Interrupted> {
-        lock(&self.log).next[Stream::Error as usize] = usize::MAX;
+        lock(&self.heard).log.ignore(Stream::Error);
         self.find(within, fits)
     }
 
     /// The lines of its standard output, each with the time when it was read.
     pub(crate) fn output(&self) -> Vec<(Instant, String)> {
-        let log = lock(&self.log);
-        let output = log.lines.iter().filter(|line| line.stream == Stream::Output);
-        output.map(|line| (line.at, line.text.clone())).collect()
+        lock(&self.heard).log.lines_of(Stream::Output).map(|(at, line)| (at, line.to_owned())).collect()
     }
 
     /// Types a line.
@@ -172,10 +142,10 @@ impl Running {
                 Ok(None) if !left.is_zero() => {}
                 Ok(None) | Err(_) => return Ok(None),
                 Ok(status) => {
-                    let log = self.log.clone();
+                    let heard = self.heard.clone();
                     // What it started may hold its outputs open for longer.
                     let drained = Instant::now() + Duration::from_secs(1);
-                    self.bell.wait_for(drained, || (lock(&log).open == 0).then_some(()))?;
+                    self.bell.wait_for(drained, || (lock(&heard).open == 0).then_some(()))?;
                     return Ok(status);
                 }
             }
@@ -184,24 +154,72 @@ impl Running {
 
     /// The last JSON object that it said.
     pub(crate) fn last_object(&self) -> Option<Value> {
-        let log = lock(&self.log);
-        log.lines.iter().rev().find_map(|line| serde_json::from_str(&line.text).ok().filter(Value::is_object))
+        lock(&self.heard).log.last_object()
     }
 
     /// Its last lines, for a failure.
     pub(crate) fn transcript(&self) -> String {
-        let log = lock(&self.log);
-        let skipped = log.lines.len().saturating_sub(SHOWN);
-        let mut text = String::new();
-        if skipped + log.gone > 0 {
-            text += &format!("({} earlier lines)\n", skipped + log.gone);
-        }
-        for line in log.lines.iter().skip(skipped) {
-            let after = line.at.saturating_duration_since(self.started).as_secs_f64();
-            let mark = if line.stream == Stream::Error { "!" } else { " " };
-            text += &format!("{after:8.3}{mark} {}\n", line.text);
-        }
-        text
+        lock(&self.heard).log.transcript(self.started)
+    }
+}
+
+/// A program on the stage, real or not.
+pub(crate) trait Program {
+    /// Waits for the next line that fits, in either of its outputs.
+    fn find(&mut self, within: Duration, fits: &LineFits) -> Result<Found<Value>, Interrupted>;
+    /// Types a line.
+    fn type_line(&mut self, text: &str) -> io::Result<()>;
+    /// Ends its input.
+    fn close(&mut self);
+    /// Has it ended?
+    fn has_ended(&mut self) -> bool;
+    /// Asks it to end.
+    fn terminate(&mut self) -> io::Result<()>;
+    /// Kills it and what it has started.
+    fn kill(&mut self) -> io::Result<()>;
+    /// Waits for its end and its last line; none if it still runs.
+    fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, Interrupted>;
+    /// The last JSON object that it said.
+    fn last_object(&self) -> Option<Value>;
+    /// Its last lines, for a failure.
+    fn transcript(&self) -> String;
+}
+
+impl Program for Running {
+    fn find(&mut self, within: Duration, fits: &LineFits) -> Result<Found<Value>, Interrupted> {
+        Running::find(self, within, fits)
+    }
+
+    fn type_line(&mut self, text: &str) -> io::Result<()> {
+        Running::type_line(self, text)
+    }
+
+    fn close(&mut self) {
+        Running::close(self);
+    }
+
+    fn has_ended(&mut self) -> bool {
+        Running::has_ended(self)
+    }
+
+    fn terminate(&mut self) -> io::Result<()> {
+        Running::terminate(self)
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        Running::kill(self).map(drop)
+    }
+
+    fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, Interrupted> {
+        Running::wait(self, within)
+    }
+
+    fn last_object(&self) -> Option<Value> {
+        Running::last_object(self)
+    }
+
+    fn transcript(&self) -> String {
+        Running::transcript(self)
     }
 }
 
@@ -221,7 +239,7 @@ pub(crate) fn in_words(status: ExitStatus) -> String {
     }
 }
 
-fn read_lines(pipe: impl Read, stream: Stream, log: &Mutex<Log>, bell: &Interrupt) {
+fn read_lines(pipe: impl Read, stream: Stream, heard: &Mutex<Heard>, bell: &Interrupt) {
     let mut reader = BufReader::new(pipe);
     let mut bytes = vec![];
     loop {
@@ -231,17 +249,11 @@ fn read_lines(pipe: impl Read, stream: Stream, log: &Mutex<Log>, bell: &Interrup
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
-        let mut log = lock(log);
-        if log.lines.len() == LINES {
-            log.lines.pop_front();
-            log.gone += 1;
-        }
-        log.lines.push_back(Line { at: Instant::now(), stream, text });
-        drop(log);
+        lock(heard).log.push(stream, text, Instant::now());
         bell.ring();
     }
 }
 
-fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -46,6 +46,10 @@ impl Scenario {
             let known = hosts.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(ShellError::NoSuchHost { host: host.to_owned(), known });
         }
+        if driver == Driver::Virtual {
+            let message = "no command can run in virtual time: use --driver wire or netns";
+            return Err(ShellError::Command(message.to_owned()));
+        }
         driver.check(self).map_err(Error::from)?;
         let stage = Stage::build(self, driver, options)?;
         for place in stage.known_places() {

@@ -11,9 +11,10 @@ use tempfile::TempDir;
 
 use super::capture::Capture;
 use super::lab::Lab;
+use super::log::Found;
 use super::names;
 use super::plan::{Action, Check, Expectation, Plan, ProgramPlan, Saves};
-use super::program::{Found, Running, in_words};
+use super::program::{LineFits, Program, in_words};
 use super::tell::Error;
 use super::template::Template;
 use super::waiting::Interrupted;
@@ -22,8 +23,6 @@ use super::{Driver, Options, Scenario};
 /// A program that is asked to end has so long to do it.
 const ORDERLY_END: Duration = Duration::from_secs(20);
 
-/// What of a line an expectation was looking for; none if the line does not fit.
-type LineFits = Box<dyn Fn(&str) -> Option<Value>>;
 /// Whether a field is as it should be.
 type ValueFits = Box<dyn Fn(&Value) -> bool>;
 
@@ -48,7 +47,7 @@ impl From<crate::netns::Error> for Trouble {
 /// Where a scenario is told.
 pub(super) struct Stage<'a> {
     // The order is that of the end: the programs, then who listens to them, then the network, then the files.
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, Box<dyn Program>>,
     captures: Vec<Capture>,
     lab: Box<dyn Lab>,
     folder: TempDir,
@@ -64,7 +63,7 @@ impl<'a> Stage<'a> {
     pub(super) fn build(scenario: &'a Scenario, driver: Driver, options: &'a Options) -> Result<Stage<'a>, Error> {
         let plan = &scenario.plan;
         let folder = tempfile::Builder::new().prefix("netsim-").tempdir().map_err(Error::Files)?;
-        let mut lab = driver.lab(options.seed)?;
+        let mut lab = driver.lab(options)?;
         for (name, router) in &plan.routers {
             lab.add_router(name, router)?;
         }
@@ -125,7 +124,7 @@ impl<'a> Stage<'a> {
             Action::Cut { place, cut } => Ok(self.lab.cut(place, *cut)?),
             Action::Plug { host, plugged } => Ok(self.lab.plug(host, *plugged)?),
             Action::Change { place, line } => Ok(self.lab.change_line(place, *line)?),
-            Action::Wait(time) => self.wait_until(Instant::now() + *time),
+            Action::Wait(time) => self.wait_until(self.lab.now() + *time),
             Action::Expect { program, what, within, absent, save } => {
                 self.expect(program, what, *within, *absent, save)
             }
@@ -135,8 +134,7 @@ impl<'a> Stage<'a> {
 
     /// Nothing happens until then.
     pub(super) fn wait_until(&self, deadline: Instant) -> Result<(), Trouble> {
-        self.options.interrupt.wait_for(deadline, || None::<()>)?;
-        Ok(())
+        Ok(self.lab.wait_until(deadline, &self.options.interrupt)?)
     }
 
     /// What those programs said last whom a step is about; all of them if it is about none.
@@ -174,7 +172,7 @@ impl<'a> Stage<'a> {
     }
 
     fn start(&mut self, name: &str) -> Result<(), Trouble> {
-        let ProgramPlan { host, command, env } = &self.plan.programs[name];
+        let ProgramPlan { host, command, env, .. } = &self.plan.programs[name];
         if self.running.get_mut(name).is_some_and(|running| !running.has_ended()) {
             return Err(Trouble::Failed(format!("{name} runs already: stop or kill it first")));
         }
@@ -183,12 +181,12 @@ impl<'a> Stage<'a> {
         for (variable, value) in env {
             command.env(variable, self.fill(value)?);
         }
-        let running = Running::spawn(&*self.lab, host, command, &self.options.interrupt)?;
+        let running = self.lab.start(host, command, &self.options.interrupt)?;
         self.running.insert(name.to_owned(), running);
         Ok(())
     }
 
-    fn running(&mut self, program: &str) -> Result<&mut Running, Trouble> {
+    fn running(&mut self, program: &str) -> Result<&mut Box<dyn Program>, Trouble> {
         self.running.get_mut(program).ok_or_else(|| Trouble::Failed(format!("{program} was not started")))
     }
 
@@ -208,7 +206,7 @@ impl<'a> Stage<'a> {
         absent: bool,
         save: &Saves,
     ) -> Result<(), Trouble> {
-        let fits: LineFits = match what {
+        let fits: Box<LineFits> = match what {
             Expectation::Says(text) => {
                 let text = self.fill(text)?;
                 Box::new(move |line| line.contains(&text).then_some(Value::Null))
@@ -233,7 +231,7 @@ impl<'a> Stage<'a> {
                 })
             }
         };
-        let found = self.running(program)?.find(within, fits)?;
+        let found = self.running(program)?.find(within, &*fits)?;
         let seconds = within.as_secs_f64();
         match (found, absent) {
             (Found::Yes(_), true) => Err(Trouble::Failed(format!("{program} said {what} all the same"))),

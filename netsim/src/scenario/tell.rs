@@ -47,28 +47,30 @@ impl Scenario {
         driver.check(self)?;
         let began = Instant::now();
         let mut stage = Stage::build(self, driver, options)?;
-        let built = began.elapsed();
-        let first = Instant::now();
+        // Virtual networks are there at once, so that one seed gives one report.
+        let built = if driver == Driver::Virtual { Duration::ZERO } else { began.elapsed() };
+        let first = stage.lab().now();
         let mut steps: Vec<StepReport> = vec![];
         for (number, step) in self.plan.steps.iter().enumerate() {
             let what = step.action.to_string();
             progress(Progress::Begins { step: number, what: &what });
             let waited = step.at.map_or(Ok(()), |at| stage.wait_until(first + at));
-            let (at, begins) = (first.elapsed(), Instant::now());
+            let begins = stage.lab().now();
             let outcome = match waited.and_then(|()| stage.act(&step.action)) {
                 Ok(()) => Outcome::Passed,
                 Err(Trouble::Interrupted) => Outcome::Interrupted,
                 Err(Trouble::Failed(reason)) => Outcome::Failed { reason, transcript: stage.transcripts(&step.action) },
             };
             let over = outcome != Outcome::Passed;
-            let report = StepReport { line: step.at_line, what, at, took: begins.elapsed(), outcome };
+            let (at, took) = (begins - first, stage.lab().now() - begins);
+            let report = StepReport { line: step.at_line, what, at, took, outcome };
             progress(Progress::Over(&report));
             steps.push(report);
             if over {
                 break;
             }
         }
-        let took = first.elapsed();
+        let took = stage.lab().now() - first;
         stage.clear();
         let not_reached = self.plan.steps.iter().skip(steps.len()).map(|step| StepReport {
             line: step.at_line,

@@ -1,6 +1,6 @@
 //! Bad files, each with its error.
 
-use super::{Driver, Scenario};
+use super::{Driver, Options, Scenario};
 
 /// A file in which everything is right, and its parts.
 const ROUTERS: &str = r#"
@@ -63,13 +63,15 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn a_good_file_is_read_and_every_driver_can_tell_it() {
+fn a_good_file_is_read_and_every_driver_of_real_programs_can_tell_it() {
     let scenario = read(&whole("t", [ROUTERS, HOSTS, PROGRAMS, STEPS])).unwrap();
     assert_eq!((scenario.title(), scenario.steps()), ("t", 4));
     assert_eq!(scenario.hosts().collect::<Vec<_>>(), ["alice", "server"]);
-    for driver in Driver::ALL {
+    for driver in [Driver::Netns, Driver::Wire] {
         driver.check(&scenario).unwrap();
     }
+    let refused = Driver::Virtual.check(&scenario).unwrap_err();
+    assert_eq!((refused.line, refused.field.as_deref()), (Some(23), Some("command")), "{refused}");
     assert_eq!(Driver::for_scenario(&scenario), Ok(Driver::Netns));
 }
 
@@ -150,11 +152,20 @@ fn what_only_the_model_can_do_is_refused_for_the_kernel_by_name_and_told_by_the_
 }
 
 #[test]
-fn the_example_in_the_documentation_is_a_scenario() {
-    for page in [include_str!("../../docs/scenarios.md"), include_str!("../../README.md")] {
-        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let scenario = read(example).unwrap();
-        assert_eq!(Driver::for_scenario(&scenario), Ok(Driver::Netns));
-        assert!(example.lines().count() <= 10);
-    }
+fn the_examples_in_the_documentation_are_scenarios() {
+    let page = include_str!("../../docs/scenarios.md");
+    let first =
+        include_str!("../../README.md").split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(Driver::for_scenario(&read(first).unwrap()), Ok(Driver::Netns));
+    assert!(first.lines().count() <= 10);
+    let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [download, echo] = examples[..] else { panic!("{examples:?}") };
+    assert_eq!(Driver::for_scenario(&read(download).unwrap()), Ok(Driver::Netns));
+    assert!(download.lines().count() <= 10);
+    let echo = read(echo).unwrap();
+    assert_eq!(Driver::Virtual.check(&echo), Ok(()));
+    let report = echo.tell(Driver::Virtual, &Options::default(), &mut |_| {}).unwrap();
+    assert!(report.passed(), "{report}");
+    // A tenth of a second each way.
+    assert_eq!(report.took, std::time::Duration::from_millis(200));
 }

@@ -180,6 +180,8 @@ impl<E: Endpoint> VirtualNet<E> {
     /// If a machine wants to be woken at the same instant again and again.
     pub fn run_while(&mut self, at_most: Duration, mut condition: impl FnMut(&Self) -> bool) {
         let (end, mut steps) = (self.now + at_most, 0);
+        // What was sent from outside a step over a line without delay is there already.
+        self.deliver();
         while condition(self) {
             let Some(next) = self.next().filter(|next| *next <= end) else {
                 self.now = end;
@@ -201,17 +203,22 @@ impl<E: Endpoint> VirtualNet<E> {
     fn step(&mut self) {
         self.topology.handle_timeout(self.now);
         self.note();
+        self.deliver();
+        let is_due = |endpoint: &E| endpoint.poll_wakeup().is_some_and(|at| at <= self.now);
+        let due: Vec<HostId> = self.endpoints.iter().filter(|(_, e)| is_due(e)).map(|(host, _)| *host).collect();
+        for host in due {
+            self.act(host, |endpoint, now| endpoint.handle_timeout(now));
+        }
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
         while let Some(delivery) = self.topology.poll_delivery() {
             let Packet { source, destination, .. } = delivery.packet;
             if let Some(endpoint) = self.endpoints.get_mut(&delivery.host) {
                 endpoint.handle_datagram(Datagram { source, destination, payload: delivery.payload }, self.now);
             }
             self.drain(delivery.host);
-        }
-        let is_due = |endpoint: &E| endpoint.poll_wakeup().is_some_and(|at| at <= self.now);
-        let due: Vec<HostId> = self.endpoints.iter().filter(|(_, e)| is_due(e)).map(|(host, _)| *host).collect();
-        for host in due {
-            self.act(host, |endpoint, now| endpoint.handle_timeout(now));
         }
     }
 

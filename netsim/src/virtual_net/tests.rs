@@ -32,6 +32,32 @@ fn a_machine_is_woken_when_it_asked_for_it_and_time_jumps_there() {
 }
 
 #[test]
+fn over_a_line_without_delay_a_word_is_there_at_once() {
+    /// Counts what it gets.
+    struct Counter(u32);
+    impl Endpoint for Counter {
+        fn handle_datagram(&mut self, _datagram: Datagram, _now: Instant) {
+            self.0 += 1;
+        }
+        fn handle_timeout(&mut self, _now: Instant) {}
+        fn poll_transmit(&mut self) -> Option<Datagram> {
+            None
+        }
+        fn poll_wakeup(&self) -> Option<Instant> {
+            None
+        }
+    }
+    let mut topology = Topology::new(1);
+    let hosts = [(); 2].map(|()| topology.add_host(INTERNET, Families::Ipv4, Line::default()));
+    let [one, other] = hosts.map(|host| SocketAddr::new(topology.addresses(host).ipv4.expect("an address"), 7));
+    let mut net = VirtualNet::new(topology, Instant::now());
+    net.place(hosts[1], Counter(0));
+    net.send(hosts[0], Datagram { source: one, destination: other, payload: vec![1] });
+    net.run_for(Duration::ZERO);
+    assert_eq!(net.endpoint(hosts[1]).expect("a machine").0, 1);
+}
+
+#[test]
 #[should_panic(expected = "wakes up for nothing")]
 fn a_machine_that_never_sleeps_is_found_out() {
     struct Insomniac(Instant);
