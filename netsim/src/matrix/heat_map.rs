@@ -12,6 +12,7 @@ const MARGIN: usize = 170;
 const RIGHT: usize = 90;
 /// Room for the legend.
 const BELOW: usize = 60;
+const LEGEND_WIDTH: usize = 680;
 /// A path that takes as long as this is as pale as they get: a slow introduction across the world.
 const SLOW_MS: u64 = 400;
 
@@ -43,7 +44,7 @@ impl Table {
     /// As SVG. Each square says more when pointed at.
     pub fn svg(&self) -> String {
         let side = SIDE * self.kinds.len();
-        let (width, height) = ((MARGIN + side + RIGHT).max(MARGIN + 600), MARGIN + side + BELOW);
+        let (width, height) = ((MARGIN + side + RIGHT).max(MARGIN + LEGEND_WIDTH), MARGIN + side + BELOW);
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -126,9 +127,11 @@ fn square(out: &mut String, cell: &Cell, x: usize, y: usize) {
     let class = cell.class();
     let colour = match (cell.word(), cell.direct_ms) {
         (Word::Direct, Some(ms)) => {
-            // From full green to pale.
-            let pale = u8::try_from(ms.p50.min(SLOW_MS) * 140 / SLOW_MS).unwrap_or(140);
-            format!(" style=\"fill: #{:02x}{:02x}{:02x}\"", 46 + pale, 158 + pale / 3, 91 + pale)
+            // From full green to pale green.
+            let share = ms.p50.min(SLOW_MS);
+            let between = |full: u64, pale: u64| full + (pale - full) * share / SLOW_MS;
+            let (red, green, blue) = (between(46, 208), between(158, 236), between(91, 200));
+            format!(" style=\"fill: #{red:02x}{green:02x}{blue:02x}\"")
         }
         _ => String::new(),
     };

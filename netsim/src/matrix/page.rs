@@ -18,6 +18,7 @@ p { max-width: 60rem; } .faint { color: var(--faint); }
 .map { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.25rem 0.7rem; text-align: left; vertical-align: top; }
+th:last-child { min-width: 14rem; }
 thead th { position: sticky; top: 0; background: var(--paper); white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; } td.number, td.count { white-space: nowrap; }
 .swatch { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.5em; border-radius: 2px; }
@@ -47,7 +48,7 @@ impl Table {
         // Writing to a string does not fail.
         let _ = write!(
             out,
-            "<h1>{title}</h1>\n<p>{summary}.</p>\n<p class=\"faint\">{ABOUT} Seed {seed}, {meetings} meetings a cell.</p>\n\
+            "<h1>{title}</h1>\n<p>{summary}.</p>\n<p class=\"faint\">{ABOUT} Seed {seed}; meetings of each cell: {meetings}.</p>\n\
              <div class=\"map\">\n{}</div>\n",
             self.svg()
         );

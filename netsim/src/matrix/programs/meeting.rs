@@ -67,7 +67,9 @@ impl Town<'_> {
             let ended = status.map_or("still runs".to_owned(), |status| format!("ended with {}", in_words(status)));
             let lines = side.running.output();
             *story = Story::of(lines.iter().map(|(at, line)| (*at, line.as_str())), succeeded);
-            transcripts += &format!("--- {} {ended}; it said last\n{}", side.host, side.running.transcript());
+            let said = side.running.transcript();
+            let what = if said.is_empty() { "and said nothing" } else { "and said last (! on standard error)" };
+            transcripts += &format!("--- {} {ended} {what}\n{said}", side.host);
         }
         let ending = Story::ending(stories, started);
         // The programs first, then their files.
