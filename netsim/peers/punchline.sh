@@ -4,7 +4,8 @@
 # here. The current folder is the one that both sides share.
 set -euo pipefail
 side=$1 me=$2 peer=$3 join=$4 server=$5
-# Who will meet has met in a second; a busy machine may have some more.
+# A message is there in a moment, by the relay if need be; who will be direct is so in a second. A busy machine may have
+# some more. Only then do we know that a path was relayed for good.
 patience=6
 
 # The link names one of the server's addresses, and we may speak the other version of IP.
@@ -35,8 +36,9 @@ echo "hello from $me" >&3
 
 heard='' read='' closed='' give_up=$((SECONDS + patience))
 while :; do
-  if IFS= read -r -t 1 -u 4 line; then
+  if IFS= read -r -t 0.2 -u 4 line; then
     case $line in
+      *'"event":"path"'*'"kind":"direct"'*) printf '%s\n' "$line"; : >"$me.direct" ;;
       *'"event":"path"'*) printf '%s\n' "$line" ;;
       *'"event":"message","dir":"in"'*) printf '%s\n' "$line"; heard=yes ;;
       *'"event":"receipt"'*) read=yes ;;
@@ -44,9 +46,12 @@ while :; do
       *) printf '%s\n' "$line" >&2 ;;
     esac
   elif [ $? -le 128 ]; then
-    break # The chat has ended; more than 128 is a second without a line.
+    break # The chat has ended; more than 128 is a moment without a line.
   fi
-  if [ -z "$closed" ] && { [ "$heard$read" = yesyes ] || [ "$SECONDS" -ge "$give_up" ]; }; then
+  # Whoever leaves first takes the path along, so both must have seen it.
+  met=''
+  [ "$heard$read" = yesyes ] && [ -e "$me.direct" ] && [ -e "$peer.direct" ] && met=yes
+  if [ -z "$closed" ] && { [ -n "$met" ] || [ "$SECONDS" -ge "$give_up" ]; }; then
     closed=yes
     exec 3>&-
   fi
