@@ -149,3 +149,16 @@ pub(super) fn is_private(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unique_local(),
     }
 }
+
+/// To many: multicast, or IPv4's limited broadcast.
+pub(crate) fn is_group(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// May all hosts of one link have it? IPv6 says so in the address (RFC 4291, section 2.7), IPv4 leaves it to the routers.
+pub(super) fn is_for_this_link(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => v6.segments()[0] & 0xf == 2,
+    }
+}

@@ -31,6 +31,8 @@ pub enum DropReason {
     PrivateDestination,
     /// Nobody has this address.
     NoSuchAddress,
+    /// To a group or to everybody, on the Internet itself, or with a scope beyond the link: no router passes that on.
+    NotForThisLink,
     /// Two hosts of one LAN that are kept from each other.
     Isolated,
     /// The box does not speak this version of IP.
@@ -63,6 +65,7 @@ impl fmt::Display for DropReason {
             DropReason::IcmpDropped => "ICMP is dropped",
             DropReason::PrivateDestination => "private destination",
             DropReason::NoSuchAddress => "no such address",
+            DropReason::NotForThisLink => "multicast is for a LAN",
             DropReason::Isolated => "hosts are isolated",
             DropReason::NoSuchFamily => "no such version of IP here",
             DropReason::ForgedSource => "forged source",

@@ -9,6 +9,7 @@
 //! as the box's [`Behaviour`] says. The header gets that external endpoint for a source, the filter opens a little for the
 //! destination, and the packet enters the router's link to the next network. There may be another router above (a carrier's),
 //! with a NAT of its own. On the Internet somebody has the address, or nobody, and then the packet is gone, as packets go.
+//! A multicast or a broadcast goes to every other host of its LAN, and no further.
 //!
 //! If it is a router who has it, the packet comes down that router's link and meets the other side of a NAT: is there a
 //! mapping with this external endpoint, and may this sender use it? The NAT looks *when the packet arrives there*, which is

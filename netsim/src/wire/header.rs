@@ -102,13 +102,10 @@ impl Ends {
     }
 }
 
-/// What the model sees of a frame; `None` for what no box of the model knows: fragments, multicast, other protocols.
+/// What the model sees of a frame; `None` for what no box of the model knows: fragments, other protocols.
 pub(super) fn parse(frame: &Frame) -> Option<Packet> {
     let bytes = frame.packet();
     let ip = Ip::read(bytes)?;
-    if ip.destination.is_multicast() || ip.destination == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return None;
-    }
     let transport = &bytes[ip.transport..];
     let (length, largest) = sizes(frame, &ip, transport);
     let packet = |source, destination, kind| Packet { source, destination, kind, ttl: ip.ttl, length, largest };

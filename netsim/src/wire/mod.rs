@@ -33,13 +33,15 @@
 //!
 //! # Limits
 //!
-//! - The [model's own](crate::model#limits). Fragments, multicast, and protocols other than UDP, TCP and ICMP are dropped.
+//! - The [model's own](crate::model#limits). Fragments, and protocols other than UDP, TCP and ICMP are dropped.
 //!   A datagram that does not fit into 1500 bytes would be sent in fragments, so it is lost.
 //! - What a host says about a packet (port unreachable) is translated and arrives. Routers and lines say nothing: no "time
 //!   exceeded", no "packet too big", and no "port unreachable" from a router that takes in a stray. A line with a small MTU
 //!   is a black hole.
 //! - All packets pass through one thread, which needs a core of its own at full speed.
 //! - Same seed, same luck, but real programs send when they please: a run is not the same twice.
+//! - Of what is for everybody on a LAN, multicast and 255.255.255.255 are carried; a prefix's own broadcast address is not.
+//!   Every host of the LAN gets all of it, as behind a switch that does not snoop.
 //! - A host that roams keeps the versions of IP that it was made with.
 //! - An ordinary user needs a `/dev/net/tun` that is open to all (mode 0666).
 

@@ -6,6 +6,7 @@
 mod alike;
 mod coturn;
 mod errors;
+mod groups;
 #[path = "../shared/coturn.rs"]
 mod judge;
 mod lifetime;

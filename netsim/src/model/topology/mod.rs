@@ -1,5 +1,6 @@
 //! Who is connected to whom, and a packet's way from one host to another.
 
+mod carry;
 mod event;
 
 #[cfg(test)]
@@ -9,11 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::model::addresses::{Addresses, Families, Family, Plan, is_private};
+use crate::model::addresses::{Addresses, Families, Family, Plan};
 use crate::model::behaviour::{Behaviour, Translation};
 use crate::model::dropped::DropReason;
-use crate::model::link::{Carried, Line, Link};
-use crate::model::nat::{Nat, Outbound};
+use crate::model::link::{Line, Link};
+use crate::model::nat::Nat;
 use crate::model::packet::Packet;
 use crate::model::random::Random;
 pub use event::{Delivery, Event, Happening, Place};
@@ -106,7 +107,11 @@ impl RouterAtWork {
 enum Next {
     /// On a network; from a host of it, or from a router that lets it in.
     Network(NetworkId, Side),
+    /// On a network, from this host to all others of it.
+    Group(NetworkId, HostId),
     Host(HostId),
+    /// At one of those others.
+    Member(HostId, NetworkId),
     Outside(RouterId),
 }
 
@@ -116,7 +121,7 @@ enum Side {
     Above,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Flight<P> {
     next: Next,
     packet: Packet,
@@ -280,7 +285,7 @@ impl<P: Clone> Topology<P> {
             return self.lose(Place::Host(from), packet, DropReason::ForgedSource, now);
         }
         let carried = host.up.carry(packet.length, packet.largest, now);
-        let next = Next::Network(host.network, Side::Below);
+        let next = self.first_step(from, &packet);
         self.fly(carried, Place::Host(from), Flight { next, packet, payload }, now);
         self.handle_timeout(now);
     }
@@ -312,99 +317,6 @@ impl<P: Clone> Topology<P> {
     /// Packets under way.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
-    }
-
-    fn arrive(&mut self, flight: Flight<P>, now: Instant) {
-        match flight.next {
-            Next::Host(host) => {
-                if self.hosts[host.0].addresses.contains(&flight.packet.destination.ip()) {
-                    self.note(Place::Host(host), Happening::Arrived, flight.packet, now);
-                    self.deliveries.push_back(Delivery { host, packet: flight.packet, payload: flight.payload });
-                } else {
-                    self.lose(Place::Host(host), flight.packet, DropReason::NoSuchAddress, now);
-                }
-            }
-            Next::Network(network, from) => self.route(network, from, flight, now),
-            Next::Outside(router) => self.let_in(router, flight, now),
-        }
-    }
-
-    fn route(&mut self, id: NetworkId, from: Side, flight: Flight<P>, now: Instant) {
-        let (network, packet) = (&self.networks[id.0], flight.packet);
-        let (next, carried) = match network.routes.get(&packet.destination.ip()) {
-            Some(Node::Host(_)) if network.isolates && from == Side::Below => {
-                return self.lose(Place::Network(id), packet, DropReason::Isolated, now);
-            }
-            Some(Node::Host(host)) => {
-                (Next::Host(*host), self.hosts[host.0].down.carry(packet.length, packet.largest, now))
-            }
-            Some(Node::Router(router)) => {
-                let down = &mut self.routers[router.0].down;
-                (Next::Outside(*router), down.carry(packet.length, packet.largest, now))
-            }
-            None => match network.gateway.filter(|_| from == Side::Below) {
-                // A LAN's way to its own router takes no time, so the packet is there.
-                Some(gateway) => return self.let_out(gateway, flight, now),
-                None => return self.lose(Place::Network(id), packet, DropReason::NoSuchAddress, now),
-            },
-        };
-        self.fly(carried, Place::Network(id), Flight { next, ..flight }, now);
-    }
-
-    fn let_out(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
-        let (place, before) = (Place::Router(id), flight.packet);
-        let router = &mut self.routers[id.0];
-        let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {
-            return self.lose(place, before, DropReason::TtlExceeded, now);
-        };
-        let to = before.destination.ip();
-        if is_private(to) && !self.networks[router.wan.0].plan.contains(to) {
-            return self.lose(place, before, DropReason::PrivateDestination, now);
-        }
-        let (wan, lan) = (router.wan, router.lan);
-        let passed = router.nat(before.destination).and_then(|nat| nat.outbound(&Packet { ttl, ..before }, now));
-        match passed {
-            Ok(Outbound::Forward(packet)) => {
-                let carried = router.up.carry(packet.length, packet.largest, now);
-                self.note(place, Happening::LetOut(before), packet, now);
-                self.fly(carried, place, Flight { next: Next::Network(wan, Side::Below), packet, ..flight }, now);
-            }
-            Ok(Outbound::Hairpin(packet)) => {
-                self.note(place, Happening::LetIn(before), packet, now);
-                self.route(lan, Side::Above, Flight { packet, ..flight }, now);
-            }
-            Err(reason) => self.lose(place, before, reason, now),
-        }
-    }
-
-    fn let_in(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
-        let (place, before) = (Place::Router(id), flight.packet);
-        let router = &mut self.routers[id.0];
-        let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {
-            return self.lose(place, before, DropReason::TtlExceeded, now);
-        };
-        let lan = router.lan;
-        match router.nat(before.destination).and_then(|nat| nat.inbound(&Packet { ttl, ..before }, now)) {
-            Ok(packet) => {
-                self.note(place, Happening::LetIn(before), packet, now);
-                self.route(lan, Side::Above, Flight { packet, ..flight }, now);
-            }
-            Err(reason) => self.lose(place, before, reason, now),
-        }
-    }
-
-    fn fly(&mut self, carried: Result<Carried, DropReason>, place: Place, flight: Flight<P>, now: Instant) {
-        let carried = match carried {
-            Ok(carried) => carried,
-            Err(reason) => return self.lose(place, flight.packet, reason, now),
-        };
-        if let Some(again) = carried.again {
-            let double = Flight { payload: flight.payload.clone(), ..flight };
-            self.serial += 1;
-            self.flights.insert((again, self.serial), double);
-        }
-        self.serial += 1;
-        self.flights.insert((carried.at, self.serial), flight);
     }
 
     fn plug(&mut self, id: HostId, network: NetworkId) {
@@ -440,15 +352,5 @@ impl<P: Clone> Topology<P> {
     fn next_luck(&mut self) -> Random {
         self.luck += 1;
         self.random.fork(self.luck)
-    }
-
-    fn lose(&mut self, place: Place, packet: Packet, reason: DropReason, now: Instant) {
-        self.note(place, Happening::Dropped(reason), packet, now);
-    }
-
-    fn note(&mut self, place: Place, what: Happening, packet: Packet, now: Instant) {
-        if self.watched {
-            self.events.push_back(Event { at: now, place, what, packet });
-        }
     }
 }

@@ -60,6 +60,54 @@ fn two_on_one_lan_talk_past_their_router_unless_they_are_kept_from_each_other() 
 }
 
 #[test]
+fn what_is_for_everybody_reaches_every_other_host_of_the_lan_over_its_own_line_and_nobody_else() {
+    let mut world = World::new();
+    let router = world.net.add_router(INTERNET, dual_stack(), line());
+    let lan = world.net.lan(router);
+    let alice = world.net.add_host(lan, Families::Both, line());
+    let bob = world.net.add_host(lan, Families::Both, line());
+    let carol = world.net.add_host(lan, Families::Ipv4, Line::delay(ms(30)));
+    world.behind(&[presets::home()]);
+    world.public();
+    for group in ["224.0.0.251:5353", "239.255.255.250:1900", "255.255.255.255:67"] {
+        assert_eq!(world.send(alice, 4000, group.parse().unwrap()), [(bob, ms(20)), (carol, ms(40))]);
+        assert_eq!((world.last.destination, world.last.ttl), (group.parse().unwrap(), DEFAULT_TTL));
+    }
+    let hers = SocketAddr::new(world.net.addresses(alice).ipv6.unwrap(), 4000);
+    world.post_from(alice, hers, "[ff02::fb]:5353".parse().unwrap());
+    assert_eq!(world.run(), [(bob, ms(20))]);
+    assert_eq!(world.drops, []);
+    world.post_from(alice, hers, "[ff05::2]:5353".parse().unwrap());
+    assert_eq!(world.run(), []);
+    assert_eq!(world.drops, [DropReason::NotForThisLink]);
+}
+
+#[test]
+fn the_internet_and_a_guest_network_carry_nothing_for_everybody() {
+    let mut world = World::new();
+    let (server, _other) = (world.public(), world.public());
+    assert_eq!(world.send(server, 4000, "224.0.0.251:5353".parse().unwrap()), []);
+    let router = world.net.add_router(INTERNET, Router { isolates: true, ..Router::ipv4(presets::home()) }, line());
+    let lan = world.net.lan(router);
+    let [alice, _bob] = [(); 2].map(|()| world.net.add_host(lan, Families::Ipv4, line()));
+    assert_eq!(world.send(alice, 4000, "255.255.255.255:67".parse().unwrap()), []);
+    assert_eq!(world.drops, [DropReason::NotForThisLink, DropReason::Isolated]);
+}
+
+#[test]
+fn whoever_leaves_the_lan_no_longer_hears_what_is_for_everybody_there() {
+    let mut world = World::new();
+    let router = world.net.add_router(INTERNET, Router::ipv4(presets::home()), line());
+    let lan = world.net.lan(router);
+    let [alice, bob] = [(); 2].map(|()| world.net.add_host(lan, Families::Ipv4, line()));
+    world.post(alice, 4000, "224.0.0.251:5353".parse().unwrap());
+    world.now += ms(15);
+    world.net.handle_timeout(world.now);
+    world.net.move_host(bob, INTERNET);
+    assert_eq!(world.run(), []);
+}
+
+#[test]
 fn a_hairpin_reaches_the_other_host_even_where_they_are_isolated() {
     let mut world = World::new();
     let nat = presets::full_cone().hairpinning(Hairpinning::ExternalSource);
@@ -238,6 +286,10 @@ impl World {
         self.began = self.now;
         arrived
     }
+}
+
+fn dual_stack() -> Router {
+    Router { ipv6: Some(presets::ipv6_firewall()), ..Router::ipv4(presets::home()) }
 }
 
 fn line() -> Line {
