@@ -113,8 +113,8 @@ impl Plan {
 
     pub(super) fn next_ipv4(&mut self) -> Option<IpAddr> {
         let (first, length) = self.ipv4?;
-        // The last address of a prefix is for broadcasts.
-        let last = (1_u32 << (32 - length)) - 2;
+        // The last address of a prefix is for broadcasts, the one before it for whoever speaks for the network.
+        let last = (1_u32 << (32 - length)) - 3;
         let number = self.given[0].checked_add(1).filter(|number| *number <= last)?;
         self.given[0] = number;
         Some(IpAddr::V4(Ipv4Addr::from(u32::from(first) + number)))
@@ -124,6 +124,30 @@ impl Plan {
         let first = self.ipv6?;
         self.given[1] = self.given[1].checked_add(1)?;
         Some(IpAddr::V6(Ipv6Addr::from(u128::from(first) + u128::from(self.given[1]))))
+    }
+
+    /// The prefix of version 4, and its length.
+    pub(super) fn ipv4(&self) -> Option<(Ipv4Addr, u8)> {
+        self.ipv4
+    }
+
+    /// The first address, which is the router's on a LAN.
+    pub(super) fn first(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Ipv4 => self.ipv4.map(|(first, _)| IpAddr::V4(Ipv4Addr::from(u32::from(first) + 1))),
+            Family::Ipv6 => self.ipv6.map(|first| IpAddr::V6(Ipv6Addr::from(u128::from(first) + 1))),
+        }
+    }
+
+    /// The last address, which no host gets: whoever else speaks for the network has it.
+    pub(super) fn last(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Ipv4 => self.ipv4.map(|(first, length)| {
+                let last = u32::from(first) | (u32::MAX >> length);
+                IpAddr::V4(Ipv4Addr::from(last - 1))
+            }),
+            Family::Ipv6 => self.ipv6.map(|first| IpAddr::V6(Ipv6Addr::from(u128::from(first) | u128::from(u64::MAX)))),
+        }
     }
 
     pub(super) fn contains(&self, address: IpAddr) -> bool {

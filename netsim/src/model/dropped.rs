@@ -45,7 +45,7 @@ pub enum DropReason {
     Lost,
     /// The link's queue was full.
     QueueFull,
-    /// Larger than the link's MTU. A driver of real packets answers "packet too big", unless the link is a black hole.
+    /// Larger than the link's MTU.
     TooBig,
     /// The link is cut.
     LinkCut,

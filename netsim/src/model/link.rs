@@ -46,7 +46,8 @@ pub struct Line {
     /// Bytes that may wait for their turn where there is a rate; the rest is dropped at the tail. None is as many as
     /// you like.
     pub queue: Option<usize>,
-    /// The largest packet. Larger ones are dropped: there are no fragments here, as behind most NATs.
+    /// The largest packet. Larger ones are dropped, and the sender is told if a router there speaks: there are no fragments
+    /// here, as behind most NATs.
     pub mtu: Option<usize>,
 }
 

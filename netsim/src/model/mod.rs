@@ -34,8 +34,9 @@
 //! `P` in [`Topology<P>`] is the payload, or what stands for it. A driver of real packets parses a header into a
 //! [`Packet`] and keeps the bytes as `P`; at a [`Delivery`] it writes the new addresses and ports into them (also into
 //! what an ICMP error quotes), and adjusts the checksums for the difference. With lines of no delay a delivery is there as
-//! soon as [`Topology::handle_packet`] returns. What a silent network would not tell but a real one does (port
-//! unreachable, packet too big, time exceeded) the driver makes itself from the [`Event`]s, if it wants to.
+//! soon as [`Topology::handle_packet`] returns. What a real network tells a sender (time exceeded, packet too big, host or port
+//! unreachable) comes as a [`Notice`] with the payload of the packet that it is about, if the driver wants it
+//! ([`Topology::speak`]).
 //!
 //! # Limits
 //!
@@ -69,4 +70,6 @@ pub use observed::{EarlyProbe, Observed, SeenPorts, Survey};
 pub use packet::{DEFAULT_TTL, Kind, Packet, Protocol, Quote, TcpFlags};
 pub use presets::{Access, Preset};
 pub use random::Random;
-pub use topology::{Delivery, Event, Happening, HostId, INTERNET, NetworkId, Place, Router, RouterId, Topology};
+pub use topology::{
+    Delivery, Event, Happening, HostId, INTERNET, Legs, NetworkId, Notice, Place, Router, RouterId, Saying, Topology,
+};

@@ -17,6 +17,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::frame::{Frame, LARGEST};
 use super::header;
+use super::notice::{self, Breath};
 use super::offload::take_apart;
 use super::tun::Tun;
 use crate::model::{HostId, Line, Place, RouterId, Topology};
@@ -33,6 +34,7 @@ const TIMER: u64 = u64::MAX - 1;
 pub(super) struct Core {
     pub(super) topology: Topology<Frame>,
     pub(super) tuns: BTreeMap<HostId, Tun>,
+    breath: Breath,
     /// Does some line treat one packet differently from the next?
     tells_packets_apart: bool,
     stopped: bool,
@@ -53,7 +55,7 @@ impl Core {
     fn send(&mut self, frame: Frame, now: Instant) {
         let Some(packet) = header::parse(&frame) else { return };
         self.topology.handle_packet(frame.from, packet, frame, now);
-        self.deliver();
+        self.deliver(now);
     }
 
     fn look_at_lines(&mut self) {
@@ -67,7 +69,20 @@ impl Core {
         self.tells_packets_apart |= routers.map_while(&mut tells).any(|tells| tells);
     }
 
-    fn deliver(&mut self) {
+    /// Hands over what has arrived, and lets routers say what they have to.
+    fn deliver(&mut self, now: Instant) {
+        self.hand_over();
+        while let Some(notice) = self.topology.poll_notice() {
+            if let Some((network, packet, frame)) =
+                Some(notice).filter(|_| self.breath.is_left(now)).and_then(notice::error)
+            {
+                self.topology.handle_notice(network, packet, frame, now);
+                self.hand_over();
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
         while let Some(mut delivery) = self.topology.poll_delivery() {
             let Some(tun) = self.tuns.get(&delivery.host) else { continue };
             header::rewrite(&mut delivery.payload, &delivery.packet);
@@ -92,9 +107,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(topology: Topology<Frame>) -> io::Result<Shared> {
+    pub(super) fn new(mut topology: Topology<Frame>) -> io::Result<Shared> {
+        topology.speak(true);
+        let (tuns, breath) = (BTreeMap::new(), Breath::default());
         let shared = Shared {
-            core: Mutex::new(Core { topology, tuns: BTreeMap::new(), tells_packets_apart: false, stopped: false }),
+            core: Mutex::new(Core { topology, tuns, breath, tells_packets_apart: false, stopped: false }),
             waiting: AtomicUsize::new(0),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
@@ -181,8 +198,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
         if core.stopped {
             return;
         }
-        core.topology.handle_timeout(Instant::now());
-        core.deliver();
+        let now = Instant::now();
+        core.topology.handle_timeout(now);
+        core.deliver(now);
         let next = core.topology.poll_wakeup();
         drop(core);
         if next != armed {

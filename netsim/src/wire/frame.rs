@@ -27,6 +27,11 @@ impl Frame {
         (bytes.len() > PREFIX).then(|| Frame { bytes: bytes.to_vec(), from })
     }
 
+    /// A whole packet with all its checksums.
+    pub(super) fn of(packet: &[u8], from: HostId) -> Frame {
+        Frame { bytes: [&[0; PREFIX], packet].concat(), from }
+    }
+
     /// A packet whose transport checksum has its pseudo header's sum in it, and is completed by whoever needs it. It
     /// covers what stands from `start` on, and stands at `offset` from there.
     pub(super) fn half_summed(packet: &[u8], start: u16, offset: u16, from: HostId) -> Frame {

@@ -176,6 +176,13 @@ pub(super) fn rewrite(frame: &mut Frame, to: &Packet) {
     frame.set_summed();
 }
 
+/// Gives a header of IPv4 its checksum.
+pub(super) fn sum_ipv4(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let sum = !checksum::sum(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// Gives an ICMP message its checksum.
 pub(super) fn sum_icmp(packet: &mut [u8]) {
     let Some(ip) = Ip::read(packet) else { return };

@@ -27,7 +27,8 @@
 //!
 //! # Who does what
 //!
-//! `engine` is the thread that carries, `header` reads and writes packets, `offload` takes apart what a kernel hands out
+//! `engine` is the thread that carries, `header` reads and writes packets, `notice` makes ICMP errors of what routers have to
+//! say to senders, `offload` takes apart what a kernel hands out
 //! as one, `lab` owns it all and takes it down. While every line treats all packets alike (delay, MTU), bursts travel as
 //! the kernels made them, which is what makes gigabits; as soon as one line has luck or a rate, every packet travels alone.
 //!
@@ -35,9 +36,9 @@
 //!
 //! - The [model's own](crate::model#limits). Fragments, and protocols other than UDP, TCP and ICMP are dropped.
 //!   A datagram that does not fit into 1500 bytes would be sent in fragments, so it is lost.
-//! - What a host says about a packet (port unreachable) is translated and arrives. Routers and lines say nothing: no "time
-//!   exceeded", no "packet too big", and no "port unreachable" from a router that takes in a stray. A line with a small MTU
-//!   is a black hole.
+//! - Routers say "time exceeded", "packet too big" (of IPv4 only where DF is set), "host unreachable" for an address of their
+//!   own network that nobody has, at once and not after three seconds of asking for it, and "port unreachable" if they take
+//!   in a stray datagram; a thousand times a second, all together. They reset no connections and answer no pings.
 //! - All packets pass through one thread, which needs a core of its own at full speed.
 //! - Same seed, same luck, but real programs send when they please: a run is not the same twice.
 //! - Of what is for everybody on a LAN, multicast and 255.255.255.255 are carried; a prefix's own broadcast address is not.
@@ -52,6 +53,7 @@ mod header;
 mod host;
 mod internet;
 mod lab;
+mod notice;
 mod offload;
 mod site;
 mod tun;

@@ -4,9 +4,8 @@
 //! Where all lines treat packets alike, such a frame travels as it is, and the receiver's kernel takes it as it is. On a
 //! line that loses, reorders or paces packets each must have its own fate, so there the frame is taken apart first.
 
-use super::checksum;
 use super::frame::Frame;
-use super::header::{Ip, TCP, UDP, headers_of_segments, pseudo_header_sum};
+use super::header::{Ip, TCP, UDP, headers_of_segments, pseudo_header_sum, sum_ipv4};
 
 /// Flags that only the last segment has: FIN, PSH.
 const TCP_LAST: u8 = 0x09;
@@ -44,9 +43,7 @@ fn segment(
         packet[4..6].copy_from_slice(&id.to_be_bytes());
         let total = u16::try_from(packet.len()).ok()?;
         packet[2..4].copy_from_slice(&total.to_be_bytes());
-        packet[10..12].fill(0);
-        let sum = !checksum::sum(&packet[..transport]);
-        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        sum_ipv4(&mut packet[..transport]);
     } else {
         let behind_header = u16::try_from(packet.len() - 40).ok()?;
         packet[4..6].copy_from_slice(&behind_header.to_be_bytes());

@@ -8,6 +8,7 @@ use netsim::netns::in_namespaces;
 use netsim::wire::Internet;
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
+use crate::nats::echo_over_tcp;
 use crate::voice::Voice;
 
 #[test]
@@ -116,6 +117,49 @@ fn a_laptop_roams_from_home_to_the_office_with_its_socket() {
         assert_eq!(Some(alice.seen_by(&server).ip()), office.public_address());
         host.roam(&home)?;
         assert_eq!(Some(alice.seen_by(&server).ip()), home.public_address());
+        Ok(())
+    });
+}
+
+#[test]
+fn tcp_finds_out_how_big_packets_may_be_wherever_the_line_is_narrow_and_whichever_way() {
+    in_namespaces(|| {
+        // With a rate every packet travels alone; without one, bursts arrive at the line whole.
+        let lines = [None, Some(1_000_000_000)].map(|rate| Line { mtu: Some(1280), rate, ..Line::default() });
+        let cases = lines.into_iter().flat_map(|line| (0..3).map(move |place| (line, place)));
+        for ((line, place), preset) in cases.flat_map(|case| ["home", "dual_stack"].map(|preset| (case, preset))) {
+            let net = Internet::new(1)?;
+            let server = net.public_host("server")?;
+            let access = presets::named(preset).ok_or("no such preset")?.access;
+            let home = net.site("home", &access, Line::default());
+            let alice = home.host("alice")?;
+            let address = if preset == "home" { Some(server.address()) } else { server.addresses().ipv6 };
+            match place {
+                0 => alice.set_line(line),
+                1 => home.set_line(line),
+                _ => server.set_line(line),
+            }
+            echo_over_tcp(&server, address.ok_or("no such address")?, &alice)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_datagram_too_big_for_the_line_is_told_to_the_socket_that_sent_it() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let server = net.public_host("server")?;
+        let home = net.router("home", presets::home());
+        let alice = home.host("alice")?.udp(4000)?;
+        home.set_line(Line { mtu: Some(1300), ..Line::default() });
+        alice.connect((server.address(), 9000))?;
+        alice.send(&[0; 1400])?;
+        let started = Instant::now();
+        while alice.take_error()?.is_none() {
+            assert!(started.elapsed() < Duration::from_secs(5), "nobody has told her");
+            std::thread::yield_now();
+        }
         Ok(())
     });
 }

@@ -200,7 +200,7 @@ fn a_mapping_lives_as_long_as_it_should_and_not_much_longer() {
 }
 
 /// Alice sends a megabyte, the server sends it back.
-fn echo_over_tcp(server: &Host, address: IpAddr, alice: &Host) -> Result<(), Box<dyn Error>> {
+pub(crate) fn echo_over_tcp(server: &Host, address: IpAddr, alice: &Host) -> Result<(), Box<dyn Error>> {
     let listener = server.enter(|| TcpListener::bind((address, 443)))??;
     let to = listener.local_addr()?;
     let echo = thread::spawn(move || -> std::io::Result<()> {

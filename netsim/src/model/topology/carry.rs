@@ -2,24 +2,32 @@
 
 use std::time::Instant;
 
-use super::{Delivery, Event, Flight, Happening, HostId, NetworkId, Next, Node, Place, RouterId, Side, Topology};
+use super::{
+    Delivery, Event, Flight, Gateway, Happening, Host, HostId, NetworkId, Next, Node, Place, RouterAtWork, RouterId,
+    Saying, Side, Topology, Via,
+};
 use crate::model::addresses::{is_for_this_link, is_group, is_private};
 use crate::model::dropped::DropReason;
-use crate::model::link::Carried;
+use crate::model::link::Link;
 use crate::model::nat::Outbound;
-use crate::model::packet::Packet;
+use crate::model::packet::{Kind, Packet};
 
 impl<P: Clone> Topology<P> {
     /// Where a packet of this host goes first.
     pub(super) fn first_step(&self, from: HostId, packet: &Packet) -> Next {
-        let network = self.hosts[from.0].network;
-        if is_group(packet.destination.ip()) { Next::Group(network, from) } else { Next::Network(network, Side::Below) }
+        let host = &self.hosts[from.0];
+        if is_group(packet.destination.ip()) {
+            return Next::Group(host.network, from);
+        }
+        // What a gateway lets in and nobody has must not come back to it.
+        Next::Network(host.network, if host.forwards { Side::Above } else { Side::Below })
     }
 
     pub(super) fn arrive(&mut self, flight: Flight<P>, now: Instant) {
         match flight.next {
             Next::Host(host) => {
-                if self.hosts[host.0].addresses.contains(&flight.packet.destination.ip()) {
+                let Host { addresses, forwards, .. } = &self.hosts[host.0];
+                if *forwards || addresses.contains(&flight.packet.destination.ip()) {
                     self.hand_over(host, flight, now);
                 } else {
                     self.lose(Place::Host(host), flight.packet, DropReason::NoSuchAddress, now);
@@ -53,54 +61,58 @@ impl<P: Clone> Topology<P> {
         }
         let is_ipv4 = packet.source.is_ipv4();
         for number in (0..self.hosts.len()).filter(|number| *number != from.0) {
-            let host = &mut self.hosts[number];
+            let host = &self.hosts[number];
             if host.network == id && host.addresses.iter().any(|address| address.is_ipv4() == is_ipv4) {
-                let carried = host.down.carry(packet.length, packet.largest, now);
-                let next = Next::Member(HostId(number), id);
-                self.fly(carried, Place::Network(id), Flight { next, ..flight.clone() }, now);
+                let (host, flight) = (HostId(number), flight.clone());
+                self.fly(Via::DownTo(host), Flight { next: Next::Member(host, id), ..flight }, packet, now);
             }
         }
     }
 
-    fn route(&mut self, id: NetworkId, from: Side, flight: Flight<P>, now: Instant) {
+    pub(super) fn route(&mut self, id: NetworkId, from: Side, flight: Flight<P>, now: Instant) {
         let (network, packet) = (&self.networks[id.0], flight.packet);
-        let (next, carried) = match network.routes.get(&packet.destination.ip()) {
-            Some(Node::Host(_)) if network.isolates && from == Side::Below => {
+        let (next, via) = match (network.routes.get(&packet.destination.ip()), network.gateway) {
+            (Some(Node::Host(_)), _) if network.isolates && from == Side::Below => {
                 return self.lose(Place::Network(id), packet, DropReason::Isolated, now);
             }
-            Some(Node::Host(host)) => {
-                (Next::Host(*host), self.hosts[host.0].down.carry(packet.length, packet.largest, now))
+            (Some(Node::Host(host)), _) => (Next::Host(*host), Via::DownTo(*host)),
+            (Some(Node::Router(router)), _) => (Next::Outside(*router), Via::Into(*router)),
+            // A LAN's way to its own router takes no time, so the packet is there.
+            (None, Some(Gateway::Router(router))) if from != Side::Above => return self.let_out(router, flight, now),
+            (None, Some(Gateway::Host(host))) if from != Side::Above => (Next::Host(host), Via::DownTo(host)),
+            (None, _) => {
+                let nobodys_here = network.plan.contains(packet.destination.ip());
+                let speaker = self.voice(id, &packet).filter(|_| nobodys_here);
+                self.lose(Place::Network(id), packet, DropReason::NoSuchAddress, now);
+                return self.say((id, speaker), Saying::HostUnreachable, packet, flight.payload);
             }
-            Some(Node::Router(router)) => {
-                let down = &mut self.routers[router.0].down;
-                (Next::Outside(*router), down.carry(packet.length, packet.largest, now))
-            }
-            None => match network.gateway.filter(|_| from == Side::Below) {
-                // A LAN's way to its own router takes no time, so the packet is there.
-                Some(gateway) => return self.let_out(gateway, flight, now),
-                None => return self.lose(Place::Network(id), packet, DropReason::NoSuchAddress, now),
-            },
         };
-        self.fly(carried, Place::Network(id), Flight { next, ..flight }, now);
+        self.fly(via, Flight { next, ..flight }, packet, now);
     }
 
     fn let_out(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
         let (place, before) = (Place::Router(id), flight.packet);
-        let router = &mut self.routers[id.0];
+        let RouterAtWork { wan, lan, .. } = self.routers[id.0];
         let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {
-            return self.lose(place, before, DropReason::TtlExceeded, now);
+            let speaker = self.voice(lan, &before);
+            self.lose(place, before, DropReason::TtlExceeded, now);
+            return self.say((lan, speaker), Saying::TimeExceeded, before, flight.payload);
         };
         let to = before.destination.ip();
-        if is_private(to) && !self.networks[router.wan.0].plan.contains(to) {
+        if is_private(to) && !self.networks[wan.0].plan.contains(to) {
             return self.lose(place, before, DropReason::PrivateDestination, now);
         }
-        let (wan, lan) = (router.wan, router.lan);
+        let router = &mut self.routers[id.0];
         let passed = router.nat(before.destination).and_then(|nat| nat.outbound(&Packet { ttl, ..before }, now));
         match passed {
             Ok(Outbound::Forward(packet)) => {
-                let carried = router.up.carry(packet.length, packet.largest, now);
                 self.note(place, Happening::LetOut(before), packet, now);
-                self.fly(carried, place, Flight { next: Next::Network(wan, Side::Below), packet, ..flight }, now);
+                self.fly(
+                    Via::OutOf(id),
+                    Flight { next: Next::Network(wan, Side::Below), packet, ..flight },
+                    before,
+                    now,
+                );
             }
             Ok(Outbound::Hairpin(packet)) => {
                 self.note(place, Happening::LetIn(before), packet, now);
@@ -112,24 +124,34 @@ impl<P: Clone> Topology<P> {
 
     fn let_in(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
         let (place, before) = (Place::Router(id), flight.packet);
-        let router = &mut self.routers[id.0];
+        let RouterAtWork { wan, lan, .. } = self.routers[id.0];
         let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {
-            return self.lose(place, before, DropReason::TtlExceeded, now);
+            let speaker = self.outer_voice(id, &before);
+            self.lose(place, before, DropReason::TtlExceeded, now);
+            return self.say((wan, speaker), Saying::TimeExceeded, before, flight.payload);
         };
-        let lan = router.lan;
+        let router = &mut self.routers[id.0];
         match router.nat(before.destination).and_then(|nat| nat.inbound(&Packet { ttl, ..before }, now)) {
             Ok(packet) => {
                 self.note(place, Happening::LetIn(before), packet, now);
                 self.route(lan, Side::Above, Flight { packet, ..flight }, now);
             }
-            Err(reason) => self.lose(place, before, reason, now),
+            Err(reason) => {
+                self.lose(place, before, reason, now);
+                if (reason, before.kind) == (DropReason::TakenIn, Kind::Udp) {
+                    let speaker = self.outer_voice(id, &before);
+                    self.say((wan, speaker), Saying::PortUnreachable, before, flight.payload);
+                }
+            }
         }
     }
 
-    pub(super) fn fly(&mut self, carried: Result<Carried, DropReason>, place: Place, flight: Flight<P>, now: Instant) {
-        let carried = match carried {
+    /// A packet enters a line. `before` is what it was when it came to whoever sends it into that.
+    pub(super) fn fly(&mut self, via: Via, flight: Flight<P>, before: Packet, now: Instant) {
+        let Packet { length, largest, .. } = flight.packet;
+        let carried = match self.link(via).carry(length, largest, now) {
             Ok(carried) => carried,
-            Err(reason) => return self.lose(place, flight.packet, reason, now),
+            Err(reason) => return self.refused(via, flight, before, reason, now),
         };
         if let Some(again) = carried.again {
             let double = Flight { payload: flight.payload.clone(), ..flight };
@@ -138,6 +160,25 @@ impl<P: Clone> Topology<P> {
         }
         self.serial += 1;
         self.flights.insert((carried.at, self.serial), flight);
+    }
+
+    pub(super) fn link(&mut self, via: Via) -> &mut Link {
+        match via {
+            Via::UpFrom(host) => &mut self.hosts[host.0].up,
+            Via::DownTo(host) => &mut self.hosts[host.0].down,
+            Via::OutOf(router) => &mut self.routers[router.0].up,
+            Via::Into(router) => &mut self.routers[router.0].down,
+        }
+    }
+
+    /// Where one is before that line.
+    pub(super) fn entrance(&self, via: Via) -> Place {
+        match via {
+            Via::UpFrom(host) => Place::Host(host),
+            Via::DownTo(host) => Place::Network(self.hosts[host.0].network),
+            Via::OutOf(router) => Place::Router(router),
+            Via::Into(router) => Place::Network(self.routers[router.0].wan),
+        }
     }
 
     pub(super) fn lose(&mut self, place: Place, packet: Packet, reason: DropReason, now: Instant) {

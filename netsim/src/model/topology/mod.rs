@@ -2,12 +2,13 @@
 
 mod carry;
 mod event;
+mod notice;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use crate::model::addresses::{Addresses, Families, Family, Plan};
@@ -18,6 +19,7 @@ use crate::model::nat::Nat;
 use crate::model::packet::Packet;
 use crate::model::random::Random;
 pub use event::{Delivery, Event, Happening, Place};
+pub use notice::{Notice, Saying};
 
 /// A host of a topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,10 +67,18 @@ impl Router {
 #[derive(Debug)]
 struct Network {
     plan: Plan,
-    /// The router whose LAN this is.
-    gateway: Option<RouterId>,
+    /// Who takes what is for elsewhere; nobody on the Internet.
+    gateway: Option<Gateway>,
     isolates: bool,
     routes: BTreeMap<IpAddr, Node>,
+}
+
+/// Whose LAN it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gateway {
+    Router(RouterId),
+    /// A box that is not of the model: this is its inside.
+    Host(HostId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +92,22 @@ struct Host {
     network: NetworkId,
     families: Families,
     addresses: Vec<IpAddr>,
+    /// The inside of a box: it takes what is for others and sends what is from others.
+    forwards: bool,
     up: Link,
     down: Link,
+}
+
+/// A box that is not of the model, such as a kernel's router: what goes in at one leg comes out at the other if whoever
+/// drives the topology hands it out there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Legs {
+    /// A host like others, on the network above.
+    pub outside: HostId,
+    /// The gateway of its LAN.
+    pub inside: HostId,
+    /// The LAN.
+    pub lan: NetworkId,
 }
 
 #[derive(Debug)]
@@ -115,10 +139,22 @@ enum Next {
     Outside(RouterId),
 }
 
+/// Where a packet on a network comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Below,
     Above,
+    /// From the network itself: what a router says.
+    Here,
+}
+
+/// One direction of one line.
+#[derive(Debug, Clone, Copy)]
+enum Via {
+    UpFrom(HostId),
+    DownTo(HostId),
+    OutOf(RouterId),
+    Into(RouterId),
 }
 
 #[derive(Debug, Clone)]
@@ -142,6 +178,8 @@ pub struct Topology<P> {
     deliveries: VecDeque<Delivery<P>>,
     events: VecDeque<Event>,
     watched: bool,
+    notices: VecDeque<Notice<P>>,
+    outspoken: bool,
     random: Random,
     luck: u64,
 }
@@ -159,6 +197,8 @@ impl<P: Clone> Topology<P> {
             deliveries: VecDeque::new(),
             events: VecDeque::new(),
             watched: false,
+            notices: VecDeque::new(),
+            outspoken: false,
             random: Random::new(seed),
             luck: 0,
         }
@@ -167,6 +207,12 @@ impl<P: Clone> Topology<P> {
     /// Record what happens to every packet; off at first. Whoever switches it on drains [`Topology::poll_event`].
     pub fn watch(&mut self, watched: bool) {
         self.watched = watched;
+    }
+
+    /// Let routers tell senders what became of their packets; off at first. Whoever switches it on drains
+    /// [`Topology::poll_notice`].
+    pub fn speak(&mut self, outspoken: bool) {
+        self.outspoken = outspoken;
     }
 
     /// A router on a network, with a LAN of its own. `line` is its way to the network, each direction.
@@ -192,7 +238,7 @@ impl<P: Clone> Topology<P> {
             self.networks[wan.0].routes.insert(*address, Node::Router(id));
         }
         let isolates = router.isolates;
-        self.networks.push(Network { plan, gateway: Some(id), isolates, routes: BTreeMap::new() });
+        self.networks.push(Network { plan, gateway: Some(Gateway::Router(id)), isolates, routes: BTreeMap::new() });
         let (up, down) = (Link::new(line, luck.fork(1)), Link::new(line, luck.fork(2)));
         self.routers.push(RouterAtWork { wan, lan, ipv4, ipv6, up, down });
         id
@@ -215,9 +261,34 @@ impl<P: Clone> Topology<P> {
         let id = HostId(self.hosts.len());
         let luck = self.next_luck();
         let (up, down) = (Link::new(line, luck.fork(1)), Link::new(line, luck.fork(2)));
-        self.hosts.push(Host { network, families, addresses: Vec::new(), up, down });
+        self.hosts.push(Host { network, families, addresses: Vec::new(), forwards: false, up, down });
         self.plug(id, network);
         id
+    }
+
+    /// A box that is not of the model, with an IPv4 LAN behind it. `line` is its way to the network above, each direction.
+    pub fn add_box(&mut self, above: NetworkId, carrier: bool, line: Line) -> Legs {
+        let outside = self.add_host(above, Families::Ipv4, line);
+        let (inside, lan) = (HostId(self.hosts.len()), NetworkId(self.networks.len()));
+        let plan = Plan::lan(lan.0, carrier, true, false);
+        let address = plan.first(Family::Ipv4);
+        self.networks.push(Network {
+            plan,
+            gateway: Some(Gateway::Host(inside)),
+            isolates: false,
+            routes: BTreeMap::new(),
+        });
+        let luck = self.next_luck();
+        let (up, down) = (Link::new(Line::default(), luck.fork(1)), Link::new(Line::default(), luck.fork(2)));
+        let families = Families::Ipv4;
+        self.hosts.push(Host { network: lan, families, addresses: Vec::new(), forwards: true, up, down });
+        address.into_iter().for_each(|address| self.give(inside, address));
+        Legs { outside, inside, lan }
+    }
+
+    /// The IPv4 prefix of a network, and its length.
+    pub fn prefix(&self, network: NetworkId) -> Option<(Ipv4Addr, u8)> {
+        self.networks[network.0].plan.ipv4()
     }
 
     /// Another IPv4 address for a host, as a server with two has.
@@ -280,13 +351,12 @@ impl<P: Clone> Topology<P> {
         // What is due is due before: a packet that was earlier at a NAT comes first there.
         self.handle_timeout(now);
         self.note(Place::Host(from), Happening::Sent, packet, now);
-        let Some(host) = self.hosts.get_mut(from.0) else { return };
-        if !host.addresses.contains(&packet.source.ip()) {
+        let Some(host) = self.hosts.get(from.0) else { return };
+        if !host.forwards && !host.addresses.contains(&packet.source.ip()) {
             return self.lose(Place::Host(from), packet, DropReason::ForgedSource, now);
         }
-        let carried = host.up.carry(packet.length, packet.largest, now);
         let next = self.first_step(from, &packet);
-        self.fly(carried, Place::Host(from), Flight { next, packet, payload }, now);
+        self.fly(Via::UpFrom(from), Flight { next, packet, payload }, packet, now);
         self.handle_timeout(now);
     }
 
@@ -307,6 +377,19 @@ impl<P: Clone> Topology<P> {
     /// The next line of the trace.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The next thing that a router has to say. The driver makes an ICMP error of it, if it wants to, and hands that to
+    /// [`Topology::handle_notice`].
+    pub fn poll_notice(&mut self) -> Option<Notice<P>> {
+        self.notices.pop_front()
+    }
+
+    /// What a router says, made into a packet, sets out on the network where it is said.
+    pub fn handle_notice(&mut self, network: NetworkId, packet: Packet, payload: P, now: Instant) {
+        self.handle_timeout(now);
+        self.route(network, Side::Here, Flight { next: Next::Network(network, Side::Here), packet, payload }, now);
+        self.handle_timeout(now);
     }
 
     /// When to call [`Topology::handle_timeout`].
@@ -334,7 +417,7 @@ impl<P: Clone> Topology<P> {
         self.hosts[id.0].addresses.push(address);
         self.networks[network.0].routes.insert(address, Node::Host(id));
         // Where nobody translates, the networks above must know the way.
-        while let Some(router) = self.networks[network.0].gateway {
+        while let Some(Gateway::Router(router)) = self.networks[network.0].gateway {
             let nat = if address.is_ipv4() { &self.routers[router.0].ipv4 } else { &self.routers[router.0].ipv6 };
             if nat.as_ref().is_none_or(|nat| nat.behaviour().translation != Translation::None) {
                 break;

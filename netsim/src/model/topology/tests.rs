@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::behaviour::Hairpinning;
-use crate::model::packet::DEFAULT_TTL;
+use crate::model::packet::{DEFAULT_TTL, Kind, Protocol, Quote};
 use crate::model::{Access, presets};
 
 #[test]
@@ -185,6 +185,115 @@ fn a_cut_line_a_forged_source_and_a_dead_address_are_told_apart() {
 }
 
 #[test]
+fn each_router_on_the_way_says_when_a_time_to_live_runs_out_there() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::home(), presets::cgnat()]));
+    let (hers, its) = (world.at(alice, 4000), world.at(server, 33434));
+    let about = Quote { protocol: Protocol::Udp, source: hers, destination: its };
+    let hop = |world: &mut World, from, source, destination, ttl| {
+        world.net.handle_packet(from, Packet { ttl, ..Packet::udp(source, destination, 10) }, (), world.now);
+        world.run();
+        world.told()
+    };
+    // Home box and carrier's NAT, each at its inner address; the quote is of what she has sent.
+    assert_eq!(hop(&mut world, alice, hers, its, 1), [(alice, "192.168.2.1".parse().unwrap(), about)]);
+    assert_eq!(hop(&mut world, alice, hers, its, 2), [(alice, "100.65.0.1".parse().unwrap(), about)]);
+    assert_eq!(hop(&mut world, alice, hers, its, 3), []);
+    let outside = world.last.source;
+    // And the way back: the carrier's outer address, and what seems to be that as well, since it translates.
+    let about = Quote { protocol: Protocol::Udp, source: its, destination: outside };
+    assert_eq!(hop(&mut world, server, its, outside, 1), [(server, outside.ip(), about)]);
+    assert_eq!(hop(&mut world, server, its, outside, 2), [(server, outside.ip(), about)]);
+    assert_eq!(hop(&mut world, server, its, outside, 3), []);
+    assert_eq!(world.last.destination, hers);
+}
+
+#[test]
+fn a_packet_too_big_for_any_line_of_the_way_is_told_to_its_sender_with_the_lines_mtu() {
+    for narrow in 0..4 {
+        let mut world = World::new();
+        let (server, alice) = (world.public(), world.behind(&[presets::symmetric_random()]));
+        world.send(alice, 4000, world.at(server, 443));
+        let (hers, its, mapped) = (world.at(alice, 4000), world.at(server, 443), world.last.source);
+        let place = if narrow % 2 == 0 { Place::Host(alice) } else { Place::Router(RouterId(0)) };
+        let links = world.net.links(place).unwrap();
+        links[narrow / 2].change(Line { mtu: Some(1280), ..line() });
+        // Up, she is told; down, the server is.
+        let (from, source, to) = if narrow < 2 { (alice, hers, its) } else { (server, its, mapped) };
+        world.net.handle_packet(from, Packet::udp(source, to, 1300), (), world.now);
+        world.run();
+        assert_eq!(world.drops, [DropReason::TooBig]);
+        world.drops.clear();
+        assert_eq!(world.sayings(), [Saying::TooBig { mtu: 1280 }], "{narrow}");
+        world.net.handle_packet(from, Packet::udp(source, to, 1300), (), world.now);
+        world.run();
+        let told = world.told();
+        let about = Quote { protocol: Protocol::Udp, source, destination: to };
+        assert_eq!(
+            told.iter().map(|(host, _, about)| (*host, *about)).collect::<Vec<_>>(),
+            [(from, about)],
+            "{narrow}"
+        );
+    }
+}
+
+#[test]
+fn nobody_is_told_of_what_is_filtered_cut_or_for_a_group_nor_by_a_box_that_drops_icmp() {
+    let mut world = World::new();
+    let (server, alice) = (world.public(), world.behind(&[presets::corporate()]));
+    let low = |from, to| Packet { ttl: 1, ..Packet::udp(from, to, 1) };
+    let (hers, its) = (world.at(alice, 4000), world.at(server, 1));
+    world.net.handle_packet(alice, low(hers, its), (), world.now);
+    world.send(server, 1, "11.1.1.2:4000".parse().unwrap());
+    world.send(alice, 4000, "8.8.8.8:53".parse().unwrap());
+    world.send(server, 1, "224.0.0.1:1".parse().unwrap());
+    world.net.links(Place::Router(RouterId(0))).unwrap()[0].cut(true);
+    world.send(alice, 4000, its);
+    assert_eq!((world.drops.len(), world.sayings()), (5, vec![]));
+    // An address that nobody has is another matter, and so is a port of a box that takes everything in.
+    world.send(server, 1, "11.1.200.200:9".parse().unwrap());
+    assert_eq!(world.sayings(), [Saying::HostUnreachable]);
+    world.behind(&[presets::home_open()]);
+    world.send(server, 1, "11.1.1.3:4000".parse().unwrap());
+    assert_eq!(world.told().first().map(|(host, by, _)| (*host, *by)), Some((server, "11.1.1.3".parse().unwrap())));
+}
+
+#[test]
+fn a_box_that_is_not_of_the_model_gets_all_that_is_for_elsewhere_and_sends_what_it_likes_into_its_lan() {
+    let mut world = World::new();
+    let (server, legs) = (world.public(), world.net.add_box(INTERNET, false, line()));
+    let alice = world.net.add_host(legs.lan, Families::Both, line());
+    assert_eq!(world.net.prefix(legs.lan), Some(([192, 168, 1, 0].into(), 24)));
+    assert_eq!(world.at(legs.inside, 0).ip(), "192.168.1.1".parse::<IpAddr>().unwrap());
+    assert_eq!(world.send(alice, 4000, world.at(server, 1)), [(legs.inside, ms(10))]);
+    // It puts its own address for hers, and back.
+    assert_eq!(world.send(legs.outside, 4000, world.at(server, 1)), [(server, ms(20))]);
+    assert_eq!(world.send(server, 1, world.at(legs.outside, 4000)), [(legs.outside, ms(20))]);
+    world.post_from(legs.inside, world.at(server, 1), world.at(alice, 4000));
+    assert_eq!(world.run(), [(alice, ms(10))]);
+    assert_eq!(world.drops, []);
+    // What it would send out with a foreign source goes nowhere, and what nobody has does not come back to it.
+    world.post_from(legs.outside, world.at(alice, 4000), world.at(server, 1));
+    world.post_from(legs.inside, world.at(server, 1), "192.168.1.77:1".parse().unwrap());
+    assert_eq!(world.run(), []);
+    assert_eq!(world.drops, [DropReason::ForgedSource, DropReason::NoSuchAddress]);
+}
+
+#[test]
+fn behind_such_a_box_there_is_room_for_another_and_for_a_router_of_the_model() {
+    let mut world = World::new();
+    let carrier = world.net.add_box(INTERNET, true, line());
+    let home = world.net.add_box(carrier.lan, false, line());
+    let router = world.net.add_router(carrier.lan, Router::ipv4(presets::home()), line());
+    let alice = world.net.add_host(world.net.lan(router), Families::Ipv4, line());
+    assert_eq!(world.at(home.outside, 0).ip(), "100.65.0.2".parse::<IpAddr>().unwrap());
+    assert_eq!(world.send(alice, 4000, "11.1.1.9:1".parse().unwrap()), [(carrier.inside, ms(20))]);
+    assert_eq!(world.last.source, "100.65.0.3:4000".parse().unwrap());
+    world.net.move_host(home.outside, carrier.lan);
+    assert_eq!(world.at(home.outside, 0).ip(), "100.65.0.4".parse::<IpAddr>().unwrap(), "as after a disconnection");
+}
+
+#[test]
 fn without_delay_a_packet_is_there_at_once() {
     let mut net = Topology::new(1);
     let lan = presets::named("home").unwrap().access.build_on_the_internet(&mut net, Line::default());
@@ -234,6 +343,7 @@ impl World {
     fn new() -> World {
         let mut net = Topology::new(1);
         net.watch(true);
+        net.speak(true);
         let now = Instant::now();
         let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
         World { net, now, began: now, last: Packet::udp(nobody, nobody, 0), drops: vec![] }
@@ -266,6 +376,29 @@ impl World {
 
     fn post_from(&mut self, from: HostId, source: SocketAddr, to: SocketAddr) {
         self.net.handle_packet(from, Packet::udp(source, to, 10), (), self.now);
+    }
+
+    /// What routers have to say, unsaid.
+    fn sayings(&mut self) -> Vec<Saying> {
+        std::iter::from_fn(|| self.net.poll_notice()).map(|notice| notice.saying).collect()
+    }
+
+    /// Lets them say it: who is told by whom about what.
+    fn told(&mut self) -> Vec<(HostId, IpAddr, Quote)> {
+        while let Some(Notice { network, speaker, about, .. }) = self.net.poll_notice() {
+            let protocol = about.protocol().unwrap();
+            let kind = Kind::Error(Quote { protocol, source: about.source, destination: about.destination });
+            let [from, to] = [speaker, about.source.ip()].map(|ip| SocketAddr::new(ip, 0));
+            let error = Packet { kind, ..Packet::udp(from, to, 50) };
+            self.net.handle_notice(network, error, (), self.now);
+        }
+        let arrived = self.run().into_iter().map(|(host, _)| host);
+        let last = self.last;
+        arrived
+            .filter_map(
+                |host| if let Kind::Error(quote) = last.kind { Some((host, last.source.ip(), quote)) } else { None },
+            )
+            .collect()
     }
 
     fn run(&mut self) -> Vec<(HostId, Duration)> {
