@@ -45,7 +45,7 @@
 //!   With recorded mappings a new one that is given a taken port costs its first datagram.
 //! - Mappings are recorded for UDP. TCP and pings always have the kernel's own NAT.
 //! - A session that a stranger began through a lenient filter keeps its external port, whatever the mapping says.
-//! - No delay, no loss, no rate limit.
+//! - No delay, no loss, no rate limit: for that, the same routers stand [on the wire](wire::Site::kernel_router).
 //! - While a line is cut ([`wan_down`](netns::KernelRouter::wan_down)) for more than about half a minute, the router's ARP
 //!   entries age, and it tells its LAN "host unreachable" where a real line would stay silent.
 //! - A packet to a public address nobody has ends in an ARP failure, which a connected socket may hear of as "no route to

@@ -88,6 +88,15 @@ fn the_scenarios_that_need_nothing_but_debian_pass_on_both_drivers() {
 }
 
 #[test]
+fn the_kernels_boxes_have_lines_with_delay_on_the_wire() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/ping-far-kernel-boxes.toml");
+    let output = netsim(&["run"], &[&file]);
+    let table = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    assert!(table.contains("; wire, seed"), "{table}");
+}
+
+#[test]
 fn a_scenario_that_fails_shows_the_step_and_what_the_program_said_and_reaches_no_further() {
     let folder = Folder::new();
     let file = folder.file("fails.toml", &ECHO.replace("says = \"again", "within = 0.1\nsays = \"nothing like"));

@@ -111,10 +111,15 @@ impl Plan {
         Plan { ipv4: ipv4.then_some(prefix), ipv6: ipv6.then(|| v6(n)), given: [1, 1] }
     }
 
+    /// A LAN with this prefix of version 4.
+    pub(super) fn of(prefix: (Ipv4Addr, u8)) -> Self {
+        Plan { ipv4: Some(prefix), ipv6: None, given: [1, 1] }
+    }
+
     pub(super) fn next_ipv4(&mut self) -> Option<IpAddr> {
         let (first, length) = self.ipv4?;
         // The last address of a prefix is for broadcasts, the one before it for whoever speaks for the network.
-        let last = (1_u32 << (32 - length)) - 3;
+        let last = (1_u32 << (32 - length)).saturating_sub(3);
         let number = self.given[0].checked_add(1).filter(|number| *number <= last)?;
         self.given[0] = number;
         Some(IpAddr::V4(Ipv4Addr::from(u32::from(first) + number)))

@@ -12,8 +12,8 @@ pub enum DropReason {
     NoMapping,
     /// From outside, from somebody whom the mapping's filter does not know.
     Filtered,
-    /// From outside, to no mapping; the box took it for itself, and remembers it. A driver of real packets answers
-    /// "port unreachable".
+    /// From outside, to no mapping; the box took it for itself, remembers it, and tells the sender of a datagram "port
+    /// unreachable".
     TakenIn,
     /// To the box's own external address, and it does not hairpin.
     NoHairpinning,

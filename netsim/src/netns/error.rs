@@ -91,6 +91,9 @@ pub enum Error {
         /// The network it was asked for in.
         prefix: Prefix,
     },
+    /// On the wire, networks give out their addresses themselves.
+    #[error("router {0} cannot choose its WAN address on the wire: leave `wan_address` to the network")]
+    AddressNotChosen(String),
     /// Every address of the network is in use.
     #[error("{0} has no free address left: choose a wider prefix")]
     PrefixFull(Prefix),

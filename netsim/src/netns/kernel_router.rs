@@ -4,23 +4,22 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cable::Cable;
 use super::error::{Error, Result};
+use super::firmware::Firmware;
 use super::host::Host;
 use super::namespace::Forwarding;
-use super::nft;
 use super::prefix::Prefix;
 use super::router::Router;
-use super::ruleset::{POWER_CUT, Place, Rules};
+use super::ruleset::Place;
 use super::segment::Segment;
 use super::world::World;
 
 /// A router at work. Clones are the same router.
 #[derive(Clone)]
 pub struct KernelRouter {
-    rules: Rules,
+    firmware: Arc<Firmware>,
     wan: Arc<Cable>,
     lan: Arc<Segment>,
     world: Arc<World>,
@@ -28,7 +27,6 @@ pub struct KernelRouter {
 
 impl KernelRouter {
     pub(super) fn new(world: &Arc<World>, upstream: &Arc<Segment>, name: &str, router: Router) -> Result<Self> {
-        let rules = Rules::of(&router).map_err(|source| Error::NotByKernel { router: name.to_owned(), source })?;
         let prefix = router.lan.unwrap_or_else(|| world.next_lan());
         if prefix.overlaps(upstream.prefix()) {
             return Err(Error::PrefixesOverlap { router: name.to_owned(), lan: prefix, wan: upstream.prefix() });
@@ -38,19 +36,10 @@ impl KernelRouter {
         let namespace = world.namespace(name, Forwarding::On)?;
         // The rules before the cable: not one packet passes without them.
         let place = Place { lan: prefix, lan_address: gateway, wan: upstream.prefix(), wan_address: address };
-        nft::load(&namespace, &rules.text(&place))?;
-        let seconds = |timeout: Duration| timeout.as_secs().max(1).to_string();
-        // These settings exist once a rule has asked for connection tracking.
-        namespace.set_sysctl("netfilter/nf_conntrack_udp_timeout", &seconds(router.udp_timeouts.unreplied))?;
-        namespace.set_sysctl("netfilter/nf_conntrack_udp_timeout_stream", &seconds(router.udp_timeouts.stream))?;
-        if rules.hairpin() {
-            // Else each packet that turns round on the LAN is answered with the advice not to send it here.
-            namespace.set_sysctl("ipv4/conf/all/send_redirects", "0")?;
-            namespace.set_sysctl("ipv4/conf/default/send_redirects", "0")?;
-        }
+        let firmware = Arc::new(Firmware::install(&namespace, &router, &place)?);
         let wan = Arc::new(upstream.plug(&namespace, "wan", address)?);
         let lan = Arc::new(Segment::new(namespace, "lan", prefix, gateway)?);
-        Ok(KernelRouter { rules, wan, lan, world: world.clone() })
+        Ok(KernelRouter { firmware, wan, lan, world: world.clone() })
     }
 
     /// The name it was made with; for messages only.
@@ -90,16 +79,13 @@ impl KernelRouter {
 
     /// Forgets every mapping, as after a power cut; the addresses stay.
     pub fn forget_mappings(&self) -> Result<()> {
-        let namespace = self.lan.namespace();
-        if !self.rules.record() {
-            return namespace.flush_conntrack();
-        }
-        // Both memories must go at once: what passes between would be entered from the one that is left into the other.
-        nft::load(namespace, POWER_CUT)?;
-        namespace.flush_conntrack()?;
         let (lan, lan_address) = (self.lan.prefix(), self.lan.gateway());
-        let place = Place { lan, lan_address, wan: self.wan.prefix(), wan_address: self.wan.address() };
-        nft::load(namespace, &self.rules.afresh(&place))
+        self.firmware.forget_mappings(&Place {
+            lan,
+            lan_address,
+            wan: self.wan.prefix(),
+            wan_address: self.wan.address(),
+        })
     }
 
     /// Gets another WAN address, as after the provider's nightly disconnection; every mapping of the old one is gone.

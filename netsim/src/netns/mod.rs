@@ -19,6 +19,7 @@
 
 mod cable;
 mod error;
+mod firmware;
 mod host;
 mod kernel_router;
 mod namespace;
@@ -50,5 +51,7 @@ pub use survey::{
     Patient, Vantage, kernel_routers, kernel_site, lifetimes, survey, survey_between, survey_over, survey_series,
 };
 
+pub(crate) use firmware::Firmware;
 pub(crate) use namespace::Namespace;
 pub(crate) use netlink::Netlink;
+pub(crate) use ruleset::Place;

@@ -45,6 +45,11 @@ impl Namespace {
         })
     }
 
+    /// For a router, between whatever it is plugged into.
+    pub(crate) fn of_a_router(name: &str) -> Result<Namespace> {
+        Namespace::new(name, Forwarding::On)
+    }
+
     fn with_settings(name: &str, settings: impl FnOnce() -> Result<()> + Send) -> Result<Namespace> {
         let (descriptor, links) = in_scratch_thread(name, || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NotPermitted(errno.into()))?;

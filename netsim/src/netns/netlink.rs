@@ -113,11 +113,11 @@ impl Netlink {
         Ok(flags & libc::IFF_RUNNING as u32 != 0)
     }
 
-    pub(super) fn add_address(&self, index: u32, address: Ipv4Addr, prefix: Prefix) -> io::Result<()> {
+    pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix: Prefix) -> io::Result<()> {
         self.ask(RouteNetlinkMessage::NewAddress(address_message(index, address, prefix)), CREATE_NEW)
     }
 
-    pub(super) fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: Prefix) -> io::Result<()> {
+    pub(crate) fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: Prefix) -> io::Result<()> {
         self.ask(RouteNetlinkMessage::DelAddress(address_message(index, address, prefix)), 0)
     }
 

@@ -25,7 +25,12 @@ impl Prefix {
         }
     }
 
-    const fn checked(network: Ipv4Addr, length: u8) -> Option<Prefix> {
+    /// Its first address, and its length in bits.
+    pub(crate) fn parts(self) -> (Ipv4Addr, u8) {
+        (self.network, self.length)
+    }
+
+    pub(crate) const fn checked(network: Ipv4Addr, length: u8) -> Option<Prefix> {
         if length < 8 || length > 30 || network.to_bits() & !mask(length) != 0 {
             return None;
         }
@@ -42,7 +47,7 @@ impl Prefix {
         address.to_bits() & mask(self.length) == self.network.to_bits()
     }
 
-    pub(super) fn overlaps(self, other: Prefix) -> bool {
+    pub(crate) fn overlaps(self, other: Prefix) -> bool {
         self.contains(other.network) || other.contains(self.network)
     }
 

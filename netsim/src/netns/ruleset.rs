@@ -21,11 +21,11 @@ pub(super) const POWER_CUT: &str = "table ip router {
 
 /// Where a router stands, between the interfaces `lan` and `wan`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) lan: Prefix,
-    pub(super) lan_address: Ipv4Addr,
-    pub(super) wan: Prefix,
-    pub(super) wan_address: Ipv4Addr,
+pub(crate) struct Place {
+    pub(crate) lan: Prefix,
+    pub(crate) lan_address: Ipv4Addr,
+    pub(crate) wan: Prefix,
+    pub(crate) wan_address: Ipv4Addr,
 }
 
 /// A router's rules, wherever it stands.

@@ -187,7 +187,7 @@ impl Checker<'_> {
             None => {}
         }
         let behind = router.behind.as_ref().map(|name| self.behind(name)).transpose()?.flatten();
-        Ok(RouterPlan { at, access, behind, line: self.line(router.line.as_ref())? })
+        Ok(RouterPlan { at, access, made_of: router.made_of, behind, line: self.line(router.line.as_ref())? })
     }
 
     fn host(&self, host: Spanned<Host>) -> Result<HostPlan, Problem> {

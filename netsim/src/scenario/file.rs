@@ -35,6 +35,8 @@ pub(super) struct Router {
     pub(super) behind: Option<Name>,
     #[serde(default)]
     pub(super) carrier: bool,
+    #[serde(rename = "box")]
+    pub(super) made_of: Option<Made>,
     pub(super) mapping: Option<Mapping>,
     pub(super) filtering: Option<Filtering>,
     pub(super) ports: Option<PortAssignment>,
@@ -43,6 +45,16 @@ pub(super) struct Router {
     pub(super) limits: Option<Limits>,
     pub(super) quirks: Option<Quirks>,
     pub(super) line: Option<Spanned<Line>>,
+}
+
+/// What does a router's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Made {
+    /// A namespace with nftables' rules.
+    Kernel,
+    /// The model.
+    Model,
 }
 
 impl Router {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
 
+use super::file::Made;
 use super::lab::Lab;
 use super::plan::{Action, HostPlan, RouterPlan};
 use super::{Refusal, Scenario};
@@ -30,6 +31,9 @@ impl KernelLab {
         let refusal =
             |line: usize, field: &str, message: String| Some(Refusal { line, field: field.to_owned(), message });
         for (name, router) in &scenario.plan.routers {
+            if router.made_of == Some(Made::Model) {
+                return refusal(router.at, "box", "has the kernel's boxes only: use --driver wire".to_owned());
+            }
             if let Err(reason) = kernel_routers(&router.access) {
                 let message = format!("cannot be `{name}`: {reason}: use --driver wire");
                 return refusal(router.at, "preset", message);

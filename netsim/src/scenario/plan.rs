@@ -7,6 +7,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::file::Made;
 use super::template::Template;
 use crate::model::{Access, Line};
 
@@ -25,6 +26,8 @@ pub(crate) struct RouterPlan {
     /// The line of the file.
     pub(crate) at: usize,
     pub(crate) access: Access,
+    /// The driver's choice, if the file makes none.
+    pub(crate) made_of: Option<Made>,
     pub(crate) behind: Option<String>,
     pub(crate) line: Line,
 }

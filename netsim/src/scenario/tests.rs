@@ -102,6 +102,7 @@ fn an_error_names_file_line_and_field_and_what_would_be_right() {
         ("[hosts.server]", "[hosts.\"a b\"]"),
         // A network that cannot be.
         ("carrier = true", "behind = \"home\""),
+        ("carrier = true", "box = \"cardboard\""),
         ("preset = \"home\"", "preset = \"ipv6_firewall\"\nports = \"random\""),
         ("addresses = 2", "addresses = 0"),
         ("addresses = 2", "line = { loss = 1.5 }"),
@@ -137,6 +138,8 @@ fn what_only_the_model_can_do_is_refused_for_the_kernel_by_name_and_told_by_the_
         ("preset = \"home\"\ncarrier", "preset = \"mobile\"\ncarrier"),
         ("preset = \"home\"\nbehind", "preset = \"home\"\nfiltering = \"endpoint-independent\"\nbehind"),
         ("behind = \"isp\"", "behind = \"isp\"\nline = { delay = 0.02 }"),
+        ("behind = \"isp\"", "behind = \"isp\"\nbox = \"model\""),
+        ("behind = \"isp\"", "behind = \"isp\"\nbox = \"kernel\"\nline = { delay = 0.02 }"),
         ("addresses = 2", "addresses = 2\nline = { loss = 0.1 }"),
         ("start = \"alice\"", "change = \"alice\"\nline = { loss = 0.1 }\n[[steps]]\nstart = \"alice\""),
         ("start = \"alice\"", "cut = \"alice\"\n[[steps]]\nstart = \"alice\""),
@@ -149,6 +152,17 @@ fn what_only_the_model_can_do_is_refused_for_the_kernel_by_name_and_told_by_the_
         said += &format!("{}\n", Driver::Netns.check(&scenario).unwrap_err());
     }
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_box_of_the_kernels_that_the_kernel_cannot_be_is_refused_everywhere() {
+    let text = whole("t", [ROUTERS, HOSTS, PROGRAMS, STEPS]);
+    let scenario = read(&text.replacen("\"home\"\ncarrier", "\"mobile\"\nbox = \"kernel\"\ncarrier", 1)).unwrap();
+    let said = Driver::for_scenario(&scenario).unwrap_err().to_string();
+    assert!(
+        said.starts_with("x.toml:3: box: the driver wire has no kernel's box that could be `isp`: kernel rules do not"),
+        "{said}"
+    );
 }
 
 #[test]

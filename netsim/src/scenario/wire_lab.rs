@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
 
+use super::file::Made;
+use super::kernel_lab::kernel_routers;
 use super::lab::Lab;
 use super::plan::{HostPlan, RouterPlan};
 use super::{Refusal, Scenario};
@@ -23,9 +25,13 @@ impl WireLab {
         Ok(WireLab { internet: Internet::new(seed)?, sites: BTreeMap::new(), hosts: BTreeMap::new() })
     }
 
-    /// The model can do all that a file can say.
-    pub(super) fn refuses(_scenario: &Scenario) -> Option<Refusal> {
-        None
+    /// The model can do all that a file can say, the kernel's boxes among it cannot.
+    pub(super) fn refuses(scenario: &Scenario) -> Option<Refusal> {
+        scenario.plan.routers.iter().find_map(|(name, router)| {
+            let reason = kernel_routers(&router.access).err().filter(|_| router.made_of == Some(Made::Kernel))?;
+            let message = format!("has no kernel's box that could be `{name}`: {reason}: leave out `box`");
+            Some(Refusal { line: router.at, field: "box".to_owned(), message })
+        })
     }
 
     fn site(&self, behind: Option<&str>) -> Result<&Site> {
@@ -42,7 +48,14 @@ impl WireLab {
 
 impl Lab for WireLab {
     fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()> {
-        let site = self.site(plan.behind.as_deref())?.site(name, &plan.access, Line::default());
+        let mut site = self.site(plan.behind.as_deref())?.clone();
+        if plan.made_of == Some(Made::Kernel) {
+            for router in kernel_routers(&plan.access).map_err(|_| missing(name))?.into_iter().rev() {
+                site = site.kernel_router(name, router, Line::default())?;
+            }
+        } else {
+            site = site.site(name, &plan.access, Line::default());
+        }
         site.set_line(plan.line);
         self.sites.insert(name.to_owned(), site);
         Ok(())
@@ -81,11 +94,11 @@ impl Lab for WireLab {
     }
 
     fn reboot(&self, router: &str) -> Result<()> {
-        self.site(Some(router)).map(Site::reboot)
+        self.site(Some(router))?.reboot()
     }
 
     fn renumber(&self, router: &str) -> Result<()> {
-        self.site(Some(router)).map(Site::renumber)
+        self.site(Some(router))?.renumber()
     }
 
     fn cut(&self, place: &str, cut: bool) -> Result<()> {

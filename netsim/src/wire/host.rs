@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lab::{self, Lab};
 use super::site::Site;
-use super::tun::Tun;
+use super::tun::ETH0;
 use crate::model::{Addresses, Families, HostId, Line, NetworkId, Place};
 use crate::netns::{Error, Namespace, Process, Result};
 
@@ -109,7 +109,7 @@ impl Host {
 
     /// The network goes away and the host knows: its routes are gone, sends fail.
     pub fn link_down(&self) -> Result<()> {
-        self.namespace.link("take a link down", |links| links.set_link_up(Tun::INDEX, false))
+        self.namespace.link("take a link down", |links| links.set_link_up(ETH0.index, false))
     }
 
     /// The network comes back, with the same addresses.

@@ -9,7 +9,7 @@ use super::host::Host;
 use super::lab::Lab;
 use super::site::Site;
 use crate::model::{Access, Behaviour, Line, Topology};
-use crate::netns::Result;
+use crate::netns::{self, Result};
 
 /// A simulated Internet, with no way to any real network.
 ///
@@ -42,6 +42,11 @@ impl Internet {
     /// and the network above.
     pub fn site(&self, name: &str, access: &Access, line: Line) -> Site {
         self.everywhere.site(name, access, line)
+    }
+
+    /// A router of the kernel's own on the Internet: see [`Site::kernel_router`].
+    pub fn kernel_router(&self, name: &str, router: netns::Router, line: Line) -> Result<Site> {
+        self.everywhere.kernel_router(name, router, line)
     }
 
     /// The Internet as a place to roam to.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::engine::{self, Core, Shared};
-use super::tun::Tun;
+use super::tun::{ETH0, Interface, Tun};
 use crate::model::{Families, HostId, Line, NetworkId, Place, Topology};
 use crate::netns::{Error, Namespace, Netlink, Result};
 
@@ -65,8 +65,7 @@ impl Lab {
         line: Line,
     ) -> Result<(HostId, Arc<Namespace>)> {
         let namespace = Arc::new(Namespace::of_both_families(name)?);
-        let tun = Tun::new(&namespace)?;
-        namespace.link("make a queue longer", |links| links.set_queue_length(Tun::INDEX, QUEUE))?;
+        let tun = device(&namespace, ETH0)?;
         let (id, addresses) = self.with(|core| {
             let id = core.topology.add_host(network, families, line);
             (id, core.topology.addresses(id))
@@ -75,10 +74,27 @@ impl Lab {
         for address in addresses.iter() {
             give_address(&namespace, address)?;
         }
-        self.shared.plug(id, tun).map_err(Error::kernel(name, "watch a TUN device"))?;
-        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.clone());
+        self.plug(id, tun, &namespace)?;
+        self.keep(&namespace);
         Ok((id, namespace))
     }
+
+    /// From now on, what comes out of this device is carried.
+    pub(super) fn plug(&self, id: HostId, tun: Tun, namespace: &Namespace) -> Result<()> {
+        self.shared.plug(id, tun).map_err(Error::kernel(namespace.name(), "watch a TUN device"))
+    }
+
+    /// A namespace lives as long as the network.
+    pub(super) fn keep(&self, namespace: &Arc<Namespace>) {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.clone());
+    }
+}
+
+/// A device whose queue has room for the moments when our thread has not its turn.
+pub(super) fn device(namespace: &Namespace, interface: Interface) -> Result<Tun> {
+    let tun = Tun::new(namespace, interface)?;
+    namespace.link("make a queue longer", |links| links.set_queue_length(interface.index, QUEUE))?;
+    Ok(tun)
 }
 
 impl Drop for Lab {
@@ -113,9 +129,9 @@ const ADDRESS_POLL: Duration = Duration::from_micros(100);
 /// Adds an address to a host's interface and, if that is up, waits until it is there: the kernel answers before it has done
 /// all of its work for an IPv6 address, and the first packet to it would be lost.
 pub(super) fn give_address(namespace: &Namespace, address: IpAddr) -> Result<()> {
-    namespace.link("add an address", |links| links.add_lone_address(Tun::INDEX, address))?;
+    namespace.link("add an address", |links| links.add_lone_address(ETH0.index, address))?;
     let started = Instant::now();
-    let is_late = |links: &Netlink| Ok(!links.is_local(address)? && links.is_running(Tun::INDEX)?);
+    let is_late = |links: &Netlink| Ok(!links.is_local(address)? && links.is_running(ETH0.index)?);
     while namespace.link("look at an address", is_late)? {
         if started.elapsed() > ADDRESS_DEADLINE {
             return Err(Error::kernel(namespace.name(), "add an address in time")(ErrorKind::TimedOut.into()));
@@ -127,14 +143,14 @@ pub(super) fn give_address(namespace: &Namespace, address: IpAddr) -> Result<()>
 
 /// Removes one.
 pub(super) fn take_address(namespace: &Namespace, address: IpAddr) -> Result<()> {
-    namespace.link("remove an address", |links| links.remove_lone_address(Tun::INDEX, address))
+    namespace.link("remove an address", |links| links.remove_lone_address(ETH0.index, address))
 }
 
 /// Brings a host's interface up, with a default route for each version of IP.
 pub(super) fn bring_up(namespace: &Namespace) -> Result<()> {
-    namespace.link("bring a link up", |links| links.set_link_up(Tun::INDEX, true))?;
+    namespace.link("bring a link up", |links| links.set_link_up(ETH0.index, true))?;
     for any in [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])] {
-        let routed = namespace.link("set the default route", |links| links.route_everything(Tun::INDEX, any));
+        let routed = namespace.link("set the default route", |links| links.route_everything(ETH0.index, any));
         match routed {
             // A kernel without IPv6.
             Err(refused) if any.is_ipv6() => tracing::debug!(%refused, "no default route"),

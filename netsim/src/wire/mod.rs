@@ -25,10 +25,13 @@
 //! });
 //! ```
 //!
+//! A router may also be the kernel's own ([`Site::kernel_router`]): a namespace with two devices, `lan` and `wan`, whose rules
+//! are those of [`netns`](crate::netns), so that real NAT has lines with delay and loss.
+//!
 //! # Who does what
 //!
 //! `engine` is the thread that carries, `header` reads and writes packets, `notice` makes ICMP errors of what routers have to
-//! say to senders, `offload` takes apart what a kernel hands out
+//! say to senders, `kernel_box` is a router of the kernel's, `offload` takes apart what a kernel hands out
 //! as one, `lab` owns it all and takes it down. While every line treats all packets alike (delay, MTU), bursts travel as
 //! the kernels made them, which is what makes gigabits; as soon as one line has luck or a rate, every packet travels alone.
 //!
@@ -43,6 +46,7 @@
 //! - Same seed, same luck, but real programs send when they please: a run is not the same twice.
 //! - Of what is for everybody on a LAN, multicast and 255.255.255.255 are carried; a prefix's own broadcast address is not.
 //!   Every host of the LAN gets all of it, as behind a switch that does not snoop.
+//! - A kernel's box speaks IPv4 only, and its namespace has room for no third leg.
 //! - A host that roams keeps the versions of IP that it was made with.
 //! - An ordinary user needs a `/dev/net/tun` that is open to all (mode 0666).
 
@@ -52,6 +56,7 @@ mod frame;
 mod header;
 mod host;
 mod internet;
+mod kernel_box;
 mod lab;
 mod notice;
 mod offload;

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::host::Host;
+use super::kernel_box::KernelBox;
 use super::lab::Lab;
 use crate::model::{Access, Behaviour, Families, INTERNET, Line, NetworkId, Place, Router, RouterId};
-use crate::netns::Result;
+use crate::netns::{self, Result};
 
 /// A network on which hosts can be, and the routers between it and the Internet. Clones are the same place.
 #[derive(Clone)]
@@ -16,8 +18,26 @@ pub struct Site {
     network: NetworkId,
     families: Families,
     /// The nearest first.
-    routers: Vec<RouterId>,
+    routers: Vec<AnyRouter>,
     lab: Arc<Lab>,
+}
+
+/// A router between this place and the Internet.
+#[derive(Clone)]
+enum AnyRouter {
+    Model(RouterId),
+    /// With the network that it hangs on.
+    Kernel(Arc<KernelBox>, NetworkId),
+}
+
+impl AnyRouter {
+    /// Its outer line, for the topology.
+    fn place(&self) -> Place {
+        match self {
+            AnyRouter::Model(router) => Place::Router(*router),
+            AnyRouter::Kernel(kernel, _) => Place::Host(kernel.legs().outside),
+        }
+    }
 }
 
 impl Site {
@@ -42,46 +62,76 @@ impl Site {
 
     /// The same with whatever access a preset has, and with this line between each of its routers and the network above.
     pub fn site(&self, name: &str, access: &Access, line: Line) -> Site {
-        let (network, mut routers) = self.lab.with(|core| access.build(&mut core.topology, self.network, line));
-        routers.extend(&self.routers);
+        let (network, routers) = self.lab.with(|core| access.build(&mut core.topology, self.network, line));
+        let routers = routers.into_iter().map(AnyRouter::Model).chain(self.routers.iter().cloned()).collect();
         Site { name: name.to_owned(), network, families: access.families, routers, lab: self.lab.clone() }
     }
 
-    /// The routers between here and the Internet, the nearest first.
-    pub fn routers(&self) -> &[RouterId] {
-        &self.routers
+    /// A router of the kernel's own in this place, with an IPv4 LAN of its own and this line to the network above: real
+    /// NAT, and all that a line of the model can do. Its `wan_address` is the network's choice.
+    pub fn kernel_router(&self, name: &str, router: netns::Router, line: Line) -> Result<Site> {
+        let kernel = KernelBox::new(&self.lab, self.network, name, &router, line)?;
+        let (network, families) = (kernel.legs().lan, Families::Ipv4);
+        let mut routers = vec![AnyRouter::Kernel(Arc::new(kernel), self.network)];
+        routers.extend(self.routers.iter().cloned());
+        Ok(Site { name: name.to_owned(), network, families, routers, lab: self.lab.clone() })
+    }
+
+    /// The routers between here and the Internet as the topology knows them, the nearest first: those of the model, and the
+    /// outer legs of the kernel's.
+    pub fn routers(&self) -> Vec<Place> {
+        self.routers.iter().map(AnyRouter::place).collect()
     }
 
     /// The external addresses of the nearest router, version 4 first; none for a firewall, which translates nothing.
     pub fn wan_addresses(&self) -> Vec<IpAddr> {
-        let Some(nearest) = self.routers.first() else { return vec![] };
-        self.lab.with(|core| core.topology.wan_addresses(*nearest))
+        self.routers.first().map_or_else(Vec::new, |nearest| self.addresses_of(nearest))
     }
 
     /// The first of those of the outermost router: where hosts of this place are seen from the Internet.
     pub fn public_address(&self) -> Option<IpAddr> {
-        let outermost = self.routers.last()?;
-        self.lab.with(|core| core.topology.wan_addresses(*outermost)).first().copied()
+        self.addresses_of(self.routers.last()?).first().copied()
+    }
+
+    fn addresses_of(&self, router: &AnyRouter) -> Vec<IpAddr> {
+        self.lab.with(|core| match router {
+            AnyRouter::Model(router) => core.topology.wan_addresses(*router),
+            AnyRouter::Kernel(kernel, _) => core.topology.addresses(kernel.legs().outside).iter().collect(),
+        })
     }
 
     /// The nearest router forgets every mapping, as after a power cut; its addresses stay.
-    pub fn reboot(&self) {
-        if let Some(nearest) = self.routers.first() {
-            self.lab.with(|core| core.topology.reboot(*nearest));
+    pub fn reboot(&self) -> Result<()> {
+        match self.routers.first() {
+            None => {}
+            Some(AnyRouter::Model(router)) => self.lab.with(|core| core.topology.reboot(*router)),
+            Some(AnyRouter::Kernel(kernel, _)) => kernel.reboot()?,
         }
+        Ok(())
     }
 
     /// The nearest router gets other external addresses, as after the provider's nightly disconnection.
-    pub fn renumber(&self) {
-        if let Some(nearest) = self.routers.first() {
-            self.lab.with(|core| core.topology.renumber(*nearest));
+    pub fn renumber(&self) -> Result<()> {
+        match self.routers.first() {
+            None => {}
+            Some(AnyRouter::Model(router)) => self.lab.with(|core| core.topology.renumber(*router)),
+            Some(AnyRouter::Kernel(kernel, above)) => kernel.renumber(&self.lab, *above)?,
+        }
+        Ok(())
+    }
+
+    /// Where tools find the nearest router if it is the kernel's: `nsenter --net=PATH tcpdump -ni wan`.
+    pub fn namespace_path(&self) -> Option<PathBuf> {
+        match self.routers.first() {
+            Some(AnyRouter::Kernel(kernel, _)) => Some(kernel.namespace().path()),
+            _ => None,
         }
     }
 
     /// The nearest router's line is like this from now on, in both directions.
     pub fn set_line(&self, line: Line) {
         if let Some(nearest) = self.routers.first() {
-            self.lab.set_line(Place::Router(*nearest), line);
+            self.lab.set_line(nearest.place(), line);
         }
     }
 
@@ -97,7 +147,7 @@ impl Site {
 
     fn set_cut(&self, cut: bool) {
         if let Some(nearest) = self.routers.first() {
-            self.lab.cut(Place::Router(*nearest), cut);
+            self.lab.cut(nearest.place(), cut);
         }
     }
 

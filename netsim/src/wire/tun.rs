@@ -1,4 +1,4 @@
-//! A TUN device: a host's only interface, whose other end is a file that we hold.
+//! A TUN device: an interface of a host or of a kernel's box, whose other end is a file that we hold.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,23 +8,31 @@ use std::os::unix::fs::OpenOptionsExt;
 use super::frame::Frame;
 use crate::netns::{Error, Namespace, Result};
 
-/// As in the networks of kernel routers, programs find `eth0`.
-const NAME: &[u8] = b"eth0";
+/// An interface, with a name and an index of our choice; 1 is the loopback.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interface {
+    pub(super) name: &'static str,
+    pub(super) index: u32,
+}
+
+/// A host's. As in the networks of kernel routers, programs find `eth0`.
+pub(super) const ETH0: Interface = Interface { name: "eth0", index: 2 };
+/// The outside of a kernel's box; its rules know it by this name.
+pub(super) const WAN: Interface = Interface { name: "wan", index: 2 };
+/// Its inside.
+pub(super) const LAN: Interface = Interface { name: "lan", index: 3 };
 
 /// The device's end outside its namespace. Closed, the device is gone.
 #[derive(Debug)]
 pub(super) struct Tun(File);
 
 impl Tun {
-    /// The interface's index; 1 is the loopback.
-    pub(super) const INDEX: u32 = 2;
-
     /// A new device in this namespace, still down.
-    pub(super) fn new(namespace: &Namespace) -> Result<Tun> {
+    pub(super) fn new(namespace: &Namespace, interface: Interface) -> Result<Tun> {
         // A device belongs to the namespace of whoever opens the file.
         let file = namespace.enter(open)?;
         let file = file.map_err(|source| Error::NoTun { host: namespace.name().to_owned(), source })?;
-        let configured = configure(&file).map_err(Error::kernel(namespace.name(), "make a TUN device"));
+        let configured = configure(&file, interface).map_err(Error::kernel(namespace.name(), "make a TUN device"));
         configured.map(|()| Tun(file))
     }
 
@@ -58,14 +66,14 @@ fn open() -> io::Result<File> {
     File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")
 }
 
-fn configure(file: &File) -> io::Result<()> {
-    let index = libc::c_int::try_from(Tun::INDEX).unwrap_or(0);
+fn configure(file: &File, interface: Interface) -> io::Result<()> {
+    let index = libc::c_int::try_from(interface.index).unwrap_or(0);
     // SAFETY: the kernel reads an `int` at the address given, which is a live local's.
     #[allow(unsafe_code, reason = "TUN devices are made by ioctl, and nix knows none of these")]
     let chosen = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFINDEX as _, &raw const index) };
     done(chosen)?;
     let mut name = [0; libc::IFNAMSIZ];
-    name.iter_mut().zip(NAME).for_each(|(to, from)| *to = from.cast_signed());
+    name.iter_mut().zip(interface.name.bytes()).for_each(|(to, from)| *to = from.cast_signed());
     let flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
     let mut request = libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
     // SAFETY: the kernel reads and writes a `struct ifreq` at the address given, which is a live local's.

@@ -9,6 +9,7 @@ mod errors;
 mod groups;
 #[path = "../shared/coturn.rs"]
 mod judge;
+mod kernel_boxes;
 mod lifetime;
 mod lines;
 mod nats;

@@ -169,7 +169,7 @@ fn after_a_reboot_the_old_mapping_leads_nowhere() {
         let home = net.router("home", presets::full_cone().ports(PortAssignment::Random));
         let alice = Voice::new(&home.host("alice")?, 4000);
         let before = alice.seen_by(&server);
-        home.reboot();
+        home.reboot()?;
         server.say("to the old mapping", before);
         assert_ne!(alice.seen_by(&server), before);
         Ok(())

@@ -79,7 +79,10 @@ impl<'a> Town<'a> {
         let is_house = self.how.driver == Driver::Wire || !kind.access.routers.is_empty();
         let mut lab = self.lab();
         if is_house {
-            lab.add_router(&house, &RouterPlan { at: 0, access: kind.access.clone(), behind: None, line })?;
+            lab.add_router(
+                &house,
+                &RouterPlan { at: 0, access: kind.access.clone(), made_of: None, behind: None, line },
+            )?;
         }
         // Nobody's way to the Internet is shorter for having no router.
         let line = if kind.access.routers.is_empty() { line } else { Line::default() };

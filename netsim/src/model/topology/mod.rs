@@ -266,11 +266,12 @@ impl<P: Clone> Topology<P> {
         id
     }
 
-    /// A box that is not of the model, with an IPv4 LAN behind it. `line` is its way to the network above, each direction.
-    pub fn add_box(&mut self, above: NetworkId, carrier: bool, line: Line) -> Legs {
+    /// A box that is not of the model, with an IPv4 LAN behind it: this prefix, or the next free one. `line` is its way to
+    /// the network above, each direction.
+    pub fn add_box(&mut self, above: NetworkId, prefix: Option<(Ipv4Addr, u8)>, line: Line) -> Legs {
         let outside = self.add_host(above, Families::Ipv4, line);
         let (inside, lan) = (HostId(self.hosts.len()), NetworkId(self.networks.len()));
-        let plan = Plan::lan(lan.0, carrier, true, false);
+        let plan = prefix.map_or_else(|| Plan::lan(lan.0, false, true, false), Plan::of);
         let address = plan.first(Family::Ipv4);
         self.networks.push(Network {
             plan,

@@ -261,7 +261,7 @@ fn nobody_is_told_of_what_is_filtered_cut_or_for_a_group_nor_by_a_box_that_drops
 #[test]
 fn a_box_that_is_not_of_the_model_gets_all_that_is_for_elsewhere_and_sends_what_it_likes_into_its_lan() {
     let mut world = World::new();
-    let (server, legs) = (world.public(), world.net.add_box(INTERNET, false, line()));
+    let (server, legs) = (world.public(), world.net.add_box(INTERNET, None, line()));
     let alice = world.net.add_host(legs.lan, Families::Both, line());
     assert_eq!(world.net.prefix(legs.lan), Some(([192, 168, 1, 0].into(), 24)));
     assert_eq!(world.at(legs.inside, 0).ip(), "192.168.1.1".parse::<IpAddr>().unwrap());
@@ -282,15 +282,15 @@ fn a_box_that_is_not_of_the_model_gets_all_that_is_for_elsewhere_and_sends_what_
 #[test]
 fn behind_such_a_box_there_is_room_for_another_and_for_a_router_of_the_model() {
     let mut world = World::new();
-    let carrier = world.net.add_box(INTERNET, true, line());
-    let home = world.net.add_box(carrier.lan, false, line());
+    let carrier = world.net.add_box(INTERNET, Some(([100, 64, 0, 0].into(), 16)), line());
+    let home = world.net.add_box(carrier.lan, None, line());
     let router = world.net.add_router(carrier.lan, Router::ipv4(presets::home()), line());
     let alice = world.net.add_host(world.net.lan(router), Families::Ipv4, line());
-    assert_eq!(world.at(home.outside, 0).ip(), "100.65.0.2".parse::<IpAddr>().unwrap());
+    assert_eq!(world.at(home.outside, 0).ip(), "100.64.0.2".parse::<IpAddr>().unwrap());
     assert_eq!(world.send(alice, 4000, "11.1.1.9:1".parse().unwrap()), [(carrier.inside, ms(20))]);
-    assert_eq!(world.last.source, "100.65.0.3:4000".parse().unwrap());
+    assert_eq!(world.last.source, "100.64.0.3:4000".parse().unwrap());
     world.net.move_host(home.outside, carrier.lan);
-    assert_eq!(world.at(home.outside, 0).ip(), "100.65.0.4".parse::<IpAddr>().unwrap(), "as after a disconnection");
+    assert_eq!(world.at(home.outside, 0).ip(), "100.64.0.4".parse::<IpAddr>().unwrap(), "as after a disconnection");
 }
 
 #[test]
