@@ -46,6 +46,8 @@
 //! - Mappings are recorded for UDP. TCP and pings always have the kernel's own NAT.
 //! - A session that a stranger began through a lenient filter keeps its external port, whatever the mapping says.
 //! - No delay, no loss, no rate limit: for that, the same routers stand [on the wire](wire::Site::kernel_router).
+//! - Ports are mapped ([`PortMapping`](netns::PortMapping)) by miniupnpd, which refuses behind a carrier, where its own outer
+//!   address is private.
 //! - While a line is cut ([`wan_down`](netns::KernelRouter::wan_down)) for more than about half a minute, the router's ARP
 //!   entries age, and it tells its LAN "host unreachable" where a real line would stay silent.
 //! - A packet to a public address nobody has ends in an ARP failure, which a connected socket may hear of as "no route to

@@ -97,6 +97,21 @@ fn the_kernels_boxes_have_lines_with_delay_on_the_wire() {
 }
 
 #[test]
+fn a_router_gives_a_port_to_who_asks_for_one_on_both_drivers() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/port-asked-for.toml");
+    for driver in ["netns", "wire"] {
+        let output = netsim(&["run", "--driver", driver], &[&file]);
+        assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    }
+    let mut without = command(&["run"]);
+    let output = without.env("NETSIM_MINIUPNPD", "/nowhere/miniupnpd").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("`miniupnpd` was not found in /nowhere/miniupnpd (from NETSIM_MINIUPNPD)"), "{said}");
+    assert!(said.contains("apt-get install miniupnpd-nftables"), "{said}");
+}
+
+#[test]
 fn a_scenario_that_fails_shows_the_step_and_what_the_program_said_and_reaches_no_further() {
     let folder = Folder::new();
     let file = folder.file("fails.toml", &ECHO.replace("says = \"again", "within = 0.1\nsays = \"nothing like"));

@@ -37,6 +37,23 @@ pub enum Error {
         /// What `nft` wrote to its standard error.
         said: String,
     },
+    /// The program that maps ports for whoever asks is not there.
+    #[error("the program `miniupnpd` was not found in {looked_in}: apt-get install miniupnpd-nftables")]
+    MiniupnpdMissing {
+        /// Where it was looked for.
+        looked_in: String,
+    },
+    /// `miniupnpd` is there and does not listen.
+    #[error(
+        "router {router}: miniupnpd, which is to map ports, said: {said} (it must be 2.3 or later, the one that was built \
+         for nftables: apt-get install miniupnpd-nftables)"
+    )]
+    MiniupnpdRefused {
+        /// The router's name.
+        router: String,
+        /// What it wrote to its standard error.
+        said: String,
+    },
     /// The router asked for is not among those that kernel rules can make.
     #[error("router {router} cannot be made of kernel rules: choose a combination that the source allows")]
     NotByKernel {

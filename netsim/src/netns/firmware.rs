@@ -1,17 +1,21 @@
 //! What makes a router of a namespace that has an interface `lan` and an interface `wan`, whatever those are plugged into.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::namespace::Namespace;
 use super::nft;
+use super::port_mapper::{PortMapper, PortMapping};
 use super::router::Router;
 use super::ruleset::{POWER_CUT, Place, Rules};
 
 /// A router's rules and settings, loaded.
 pub(crate) struct Firmware {
     rules: Rules,
+    port_mapping: PortMapping,
+    /// Runs from [`Firmware::start`] on, if ports are mapped at all.
+    port_mapper: Mutex<Option<PortMapper>>,
     namespace: Arc<Namespace>,
 }
 
@@ -30,7 +34,18 @@ impl Firmware {
             namespace.set_sysctl("ipv4/conf/all/send_redirects", "0")?;
             namespace.set_sysctl("ipv4/conf/default/send_redirects", "0")?;
         }
-        Ok(Firmware { rules, namespace: namespace.clone() })
+        let (port_mapping, port_mapper) = (router.port_mapping, Mutex::default());
+        Ok(Firmware { rules, port_mapping, port_mapper, namespace: namespace.clone() })
+    }
+
+    /// Starts what runs in a router, once its interfaces are there and up; anew if it runs already.
+    pub(crate) fn start(&self) -> Result<()> {
+        let mut port_mapper = self.port_mapper.lock().unwrap_or_else(PoisonError::into_inner);
+        *port_mapper = None;
+        if self.port_mapping != PortMapping::NONE {
+            *port_mapper = Some(PortMapper::start(&self.namespace, self.port_mapping)?);
+        }
+        Ok(())
     }
 
     pub(crate) fn namespace(&self) -> &Arc<Namespace> {
@@ -39,6 +54,8 @@ impl Firmware {
 
     /// Forgets every mapping, as after a power cut; `place` is where it stands from now on.
     pub(crate) fn forget_mappings(&self, place: &Place) -> Result<()> {
+        // Those that were asked for go first: without their rules no new session finds in.
+        self.start()?;
         if !self.rules.record() {
             return self.namespace.flush_conntrack();
         }

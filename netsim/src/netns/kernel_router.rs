@@ -39,6 +39,8 @@ impl KernelRouter {
         let firmware = Arc::new(Firmware::install(&namespace, &router, &place)?);
         let wan = Arc::new(upstream.plug(&namespace, "wan", address)?);
         let lan = Arc::new(Segment::new(namespace, "lan", prefix, gateway)?);
+        firmware.start()?;
+        world.keep(&firmware);
         Ok(KernelRouter { firmware, wan, lan, world: world.clone() })
     }
 

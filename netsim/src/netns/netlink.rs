@@ -14,7 +14,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols};
@@ -122,14 +122,8 @@ impl Netlink {
     }
 
     pub(super) fn add_default_route(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
-        let mut route = RouteMessage::default();
-        route.header.address_family = AddressFamily::Inet;
-        route.header.table = RouteHeader::RT_TABLE_MAIN;
-        route.header.protocol = RouteProtocol::Static;
-        route.header.scope = RouteScope::Universe;
-        route.header.kind = RouteType::Unicast;
+        let mut route = default_route(index, AddressFamily::Inet);
         route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        route.attributes.push(RouteAttribute::Oif(index));
         self.ask(RouteNetlinkMessage::NewRoute(route), (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16)
     }
 
@@ -155,13 +149,15 @@ impl Netlink {
 
     /// Everything of the address's version of IP goes into this link.
     pub(crate) fn route_everything(&self, index: u32, like: IpAddr) -> io::Result<()> {
-        let mut route = RouteMessage::default();
-        route.header.address_family = family(like);
-        route.header.table = RouteHeader::RT_TABLE_MAIN;
-        route.header.protocol = RouteProtocol::Static;
-        route.header.scope = RouteScope::Universe;
-        route.header.kind = RouteType::Unicast;
-        route.attributes.push(RouteAttribute::Oif(index));
+        let route = default_route(index, family(like));
+        self.ask(RouteNetlinkMessage::NewRoute(route), (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16)
+    }
+
+    /// Everything of IPv4 goes to this gateway, which need not be anybody's neighbour.
+    pub(crate) fn route_everything_to(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+        let mut route = default_route(index, AddressFamily::Inet);
+        route.header.flags = RouteFlags::Onlink;
+        route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
         self.ask(RouteNetlinkMessage::NewRoute(route), (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16)
     }
 
@@ -229,6 +225,18 @@ fn link(index: u32, up: Option<bool>) -> LinkMessage {
         message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
     }
     message
+}
+
+/// Everything goes into this link.
+fn default_route(index: u32, family: AddressFamily) -> RouteMessage {
+    let mut route = RouteMessage::default();
+    route.header.address_family = family;
+    route.header.table = RouteHeader::RT_TABLE_MAIN;
+    route.header.protocol = RouteProtocol::Static;
+    route.header.scope = RouteScope::Universe;
+    route.header.kind = RouteType::Unicast;
+    route.attributes.push(RouteAttribute::Oif(index));
+    route
 }
 
 fn family(address: IpAddr) -> AddressFamily {

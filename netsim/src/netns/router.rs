@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::port_mapper::PortMapping;
 use super::prefix::Prefix;
 use crate::model::behaviour::{
     Filtering, Hairpinning, Lifetimes, Limits, Mapping, PortAssignment, Quirks, StrayInbound, Translation,
@@ -70,6 +71,8 @@ pub struct Router {
     pub wan_address: Option<Ipv4Addr>,
     /// How long idle mappings live. Except with the kernel's own NAT both must be the same.
     pub udp_timeouts: UdpTimeouts,
+    /// How its LAN may ask it for ports. Behind a carrier, where its own address is a private one, it refuses them all.
+    pub port_mapping: PortMapping,
 }
 
 impl Router {
@@ -85,6 +88,7 @@ impl Router {
             lan: None,
             wan_address: None,
             udp_timeouts: UdpTimeouts::default(),
+            port_mapping: PortMapping::NONE,
         }
     }
 

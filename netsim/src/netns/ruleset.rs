@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::port_mapper::PortMapping;
 use super::prefix::Prefix;
 use super::recorded;
 use super::router::{Kind, NotByKernel, Router, WanInput};
@@ -34,11 +35,13 @@ pub(super) struct Rules {
     kind: Kind,
     wan_input: WanInput,
     drops_icmp: bool,
+    port_mapping: PortMapping,
 }
 
 impl Rules {
     pub(super) fn of(router: &Router) -> Result<Rules, NotByKernel> {
-        Ok(Rules { kind: router.kind()?, wan_input: router.wan_input, drops_icmp: router.drops_icmp })
+        let Router { wan_input, drops_icmp, port_mapping, .. } = *router;
+        Ok(Rules { kind: router.kind()?, wan_input, drops_icmp, port_mapping })
     }
 
     /// Whether they remember mappings beside the kernel's connection tracking.
@@ -60,24 +63,25 @@ impl Rules {
     /// The whole ruleset.
     pub(super) fn text(&self, place: &Place) -> String {
         let Place { lan, lan_address, wan, .. } = place;
+        const MAPPED: &str = "\n  iifname \"wan\" oifname \"lan\" ct status dnat accept";
+        let mapped = if self.port_mapping == PortMapping::NONE { "" } else { MAPPED };
         let (translation, let_in) = match self.kind {
-            Kind::KernelsOwn => (kernels_own(*lan, "masquerade"), ""),
-            Kind::KernelsOwnRandom => (kernels_own(*lan, "masquerade fully-random"), ""),
+            Kind::KernelsOwn => (kernels_own(*lan, "masquerade"), mapped),
+            Kind::KernelsOwnRandom => (kernels_own(*lan, "masquerade fully-random"), mapped),
             Kind::Recorded(recorded) if recorded.hairpins => {
                 (recorded::rules(&recorded, place), "\n  oifname \"lan\" ct status dnat accept")
             }
-            Kind::Recorded(recorded) => {
-                (recorded::rules(&recorded, place), "\n  iifname \"wan\" oifname \"lan\" ct status dnat accept")
-            }
+            Kind::Recorded(recorded) => (recorded::rules(&recorded, place), MAPPED),
         };
+        let asking = self.port_mapping.input_rules();
         let input = match self.wan_input {
             // The second rule keeps the LAN side as silent about the WAN address as the WAN side is.
             WanInput::Drop => format!(
-                "ct state established,related accept\n  \
+                "{asking}ct state established,related accept\n  \
                  iifname \"wan\" drop\n  \
                  iifname \"lan\" ip daddr != {lan_address} drop"
             ),
-            WanInput::Accept => "accept".to_owned(),
+            WanInput::Accept => format!("{asking}accept"),
         };
         let icmp = if self.drops_icmp { "\n  meta l4proto icmp drop" } else { "" };
         format!(
@@ -140,6 +144,12 @@ mod tests {
         let text = rules(Router { ports, drops_icmp: true, ..cell });
         let (begin, end) = (text.find("5 : ").expect("six ports"), text.find(" }\n  oifname").expect("the last"));
         insta::assert_snapshot!(format!("{}...{}", &text[..begin], &text[end..]));
+    }
+
+    #[test]
+    fn a_box_that_maps_ports_hears_who_asks_and_lets_in_what_was_asked_for() {
+        let port_mapping = PortMapping { upnp: true, nat_pmp: true, pcp: false };
+        insta::assert_snapshot!(rules(Router { port_mapping, ..Router::home() }));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Result;
+use super::firmware::Firmware;
 use super::namespace::{Forwarding, Namespace};
 use super::prefix::Prefix;
 
@@ -11,6 +12,8 @@ use super::prefix::Prefix;
 /// keep a host and let go of the router before it, or keep the network and let go of both.
 #[derive(Default)]
 pub(super) struct World {
+    // First, so that what runs in a namespace ends before it.
+    firmwares: Mutex<Vec<Arc<Firmware>>>,
     namespaces: Mutex<Vec<Arc<Namespace>>>,
     homes: AtomicU8,
 }
@@ -20,6 +23,11 @@ impl World {
         let namespace = Arc::new(Namespace::new(name, forwarding)?);
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.clone());
         Ok(namespace)
+    }
+
+    /// What runs in a router runs as long as the network.
+    pub(super) fn keep(&self, firmware: &Arc<Firmware>) {
+        self.firmwares.lock().unwrap_or_else(PoisonError::into_inner).push(firmware.clone());
     }
 
     /// `192.168.1.0/24`, `192.168.2.0/24` and so on. After 256 homes they share prefixes, as homes do.

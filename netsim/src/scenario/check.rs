@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::file::{File, Host, Name, Program, Router};
+use super::file::{File, Host, Name, PortMapping, Program, Router};
 use super::names::is_known;
 use super::plan::{HostPlan, Plan, ProgramPlan, RouterPlan};
 use super::problem::{Problem, Source};
@@ -187,7 +187,9 @@ impl Checker<'_> {
             None => {}
         }
         let behind = router.behind.as_ref().map(|name| self.behind(name)).transpose()?.flatten();
-        Ok(RouterPlan { at, access, made_of: router.made_of, behind, line: self.line(router.line.as_ref())? })
+        let (made_of, port_mapping, line) = (router.made_of, router.port_mapping, self.line(router.line.as_ref())?);
+        let port_mapping = port_mapping.filter(|wanted| !matches!(wanted, PortMapping::All(false)));
+        Ok(RouterPlan { at, access, made_of, port_mapping, behind, line })
     }
 
     fn host(&self, host: Spanned<Host>) -> Result<HostPlan, Problem> {

@@ -1,6 +1,6 @@
 //! A scenario file, as it is written: shapes only, nothing is resolved here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,6 +37,8 @@ pub(super) struct Router {
     pub(super) carrier: bool,
     #[serde(rename = "box")]
     pub(super) made_of: Option<Made>,
+    #[serde(rename = "port-mapping", alias = "port_mapping")]
+    pub(super) port_mapping: Option<PortMapping>,
     pub(super) mapping: Option<Mapping>,
     pub(super) filtering: Option<Filtering>,
     pub(super) ports: Option<PortAssignment>,
@@ -45,6 +47,22 @@ pub(super) struct Router {
     pub(super) limits: Option<Limits>,
     pub(super) quirks: Option<Quirks>,
     pub(super) line: Option<Spanned<Line>>,
+}
+
+/// How a router may be asked for ports: not at all, in every way, or in these ways.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "`true`, `false`, or a list of \"upnp\", \"nat-pmp\" and \"pcp\"")]
+pub(super) enum PortMapping {
+    All(bool),
+    Some(BTreeSet<Way>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Way {
+    Upnp,
+    NatPmp,
+    Pcp,
 }
 
 /// What does a router's work.

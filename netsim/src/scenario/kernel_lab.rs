@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
 
-use super::file::Made;
+use super::file::{self, Made, Way};
 use super::lab::Lab;
 use super::plan::{Action, HostPlan, RouterPlan};
 use super::{Refusal, Scenario};
 use crate::model::{Access, Families, Line};
-use crate::netns::{Error, Host, KernelRouter, Network, Process, Result, Router};
+use crate::netns::{Error, Host, KernelRouter, Network, PortMapping, Process, Result, Router};
 
 /// What is said where a file asks for delay or loss.
 const PERFECT: &str = "has perfect lines only: use --driver wire";
@@ -34,7 +34,7 @@ impl KernelLab {
             if router.made_of == Some(Made::Model) {
                 return refusal(router.at, "box", "has the kernel's boxes only: use --driver wire".to_owned());
             }
-            if let Err(reason) = kernel_routers(&router.access) {
+            if let Err(reason) = kernel_routers(router) {
                 let message = format!("cannot be `{name}`: {reason}: use --driver wire");
                 return refusal(router.at, "preset", message);
             }
@@ -77,7 +77,7 @@ impl KernelLab {
 impl Lab for KernelLab {
     fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()> {
         let mut above = plan.behind.as_deref().map(|above| self.router(above)).transpose()?.cloned();
-        for router in kernel_routers(&plan.access).map_err(|_| missing(name))?.into_iter().rev() {
+        for router in kernel_routers(plan).map_err(|_| missing(name))?.into_iter().rev() {
             above = Some(match &above {
                 Some(above) => above.router(name, router)?,
                 None => self.network.router(name, router)?,
@@ -150,9 +150,25 @@ fn missing(name: &str) -> Error {
     Error::kernel(name, "find it in this network")(std::io::ErrorKind::NotFound.into())
 }
 
-/// The kernel's routers that do what this access does, the nearest first; or what it has no such for. The timers are the
-/// scenario's, what refreshes them is the kernel's: packets of both directions.
-pub(super) fn kernel_routers(access: &Access) -> std::result::Result<Vec<Router>, String> {
+/// The kernel's routers that do what is asked for, the nearest first; or what there is no such for.
+pub(super) fn kernel_routers(plan: &RouterPlan) -> std::result::Result<Vec<Router>, String> {
+    let mut routers = routers_for(&plan.access)?;
+    if let Some((nearest, wanted)) = routers.first_mut().zip(plan.port_mapping.as_ref()) {
+        nearest.port_mapping = match wanted {
+            file::PortMapping::All(true) => PortMapping::ALL,
+            file::PortMapping::All(false) => PortMapping::NONE,
+            file::PortMapping::Some(ways) => PortMapping {
+                upnp: ways.contains(&Way::Upnp),
+                nat_pmp: ways.contains(&Way::NatPmp),
+                pcp: ways.contains(&Way::Pcp),
+            },
+        };
+    }
+    Ok(routers)
+}
+
+/// The timers are the scenario's, what refreshes them is the kernel's: packets of both directions.
+fn routers_for(access: &Access) -> std::result::Result<Vec<Router>, String> {
     if access.families != Families::Ipv4 || access.routers.iter().any(|router| router.isolates) {
         return Err("it has IPv4 only, and no LAN whose hosts are kept from each other".to_owned());
     }
@@ -173,7 +189,7 @@ mod tests {
     fn the_kernel_is_every_preset_but_those() {
         let able = presets::all()
             .into_iter()
-            .filter(|preset| kernel_routers(&preset.access).is_ok_and(|routers| !routers.is_empty()));
+            .filter(|preset| routers_for(&preset.access).is_ok_and(|routers| !routers.is_empty()));
         let able: Vec<_> = able.map(|preset| preset.name).collect();
         let unable = ["open", "cgnat", "home_behind_cgnat", "mobile", "udp_blocked", "ipv6_firewall", "dual_stack"];
         let expected = presets::all().into_iter().map(|preset| preset.name).filter(|name| !unable.contains(name));

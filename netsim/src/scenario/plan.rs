@@ -7,7 +7,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::file::Made;
+use super::file::{Made, PortMapping};
 use super::template::Template;
 use crate::model::{Access, Line};
 
@@ -28,6 +28,8 @@ pub(crate) struct RouterPlan {
     pub(crate) access: Access,
     /// The driver's choice, if the file makes none.
     pub(crate) made_of: Option<Made>,
+    /// Of the nearest router.
+    pub(crate) port_mapping: Option<PortMapping>,
     pub(crate) behind: Option<String>,
     pub(crate) line: Line,
 }

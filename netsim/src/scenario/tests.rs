@@ -103,6 +103,7 @@ fn an_error_names_file_line_and_field_and_what_would_be_right() {
         // A network that cannot be.
         ("carrier = true", "behind = \"home\""),
         ("carrier = true", "box = \"cardboard\""),
+        ("carrier = true", "port-mapping = [\"upnp\", \"nat-pnp\"]"),
         ("preset = \"home\"", "preset = \"ipv6_firewall\"\nports = \"random\""),
         ("addresses = 2", "addresses = 0"),
         ("addresses = 2", "line = { loss = 1.5 }"),
@@ -163,6 +164,25 @@ fn a_box_of_the_kernels_that_the_kernel_cannot_be_is_refused_everywhere() {
         said.starts_with("x.toml:3: box: the driver wire has no kernel's box that could be `isp`: kernel rules do not"),
         "{said}"
     );
+}
+
+#[test]
+fn ports_are_mapped_by_the_kernels_boxes_on_both_drivers_and_by_no_others() {
+    let with = |text: &str| {
+        let good = whole("t", [ROUTERS, HOSTS, PROGRAMS, STEPS]);
+        read(&good.replacen("behind = \"isp\"", &format!("behind = \"isp\"\n{text}"), 1)).unwrap()
+    };
+    for mapping in ["true", "[\"upnp\", \"nat-pmp\", \"pcp\"]", "[\"pcp\"]"] {
+        let asked = with(&format!("port-mapping = {mapping}"));
+        assert_eq!(Driver::Netns.check(&asked), Ok(()));
+        let said = Driver::Wire.check(&asked).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "x.toml:7: port-mapping: the driver wire maps ports in the kernel's boxes only: add box = \"kernel\""
+        );
+        assert_eq!(Driver::Wire.check(&with(&format!("port_mapping = {mapping}\nbox = \"kernel\""))), Ok(()));
+    }
+    assert_eq!(Driver::Wire.check(&with("port-mapping = false")), Ok(()));
 }
 
 #[test]

@@ -25,12 +25,19 @@ impl WireLab {
         Ok(WireLab { internet: Internet::new(seed)?, sites: BTreeMap::new(), hosts: BTreeMap::new() })
     }
 
-    /// The model can do all that a file can say, the kernel's boxes among it cannot.
+    /// The model can do all that a file can say, except that its boxes map no ports; and the kernel's boxes are not all
+    /// that the model's are.
     pub(super) fn refuses(scenario: &Scenario) -> Option<Refusal> {
+        let refusal =
+            |line: usize, field: &str, message: String| Some(Refusal { line, field: field.to_owned(), message });
         scenario.plan.routers.iter().find_map(|(name, router)| {
-            let reason = kernel_routers(&router.access).err().filter(|_| router.made_of == Some(Made::Kernel))?;
+            if router.made_of != Some(Made::Kernel) {
+                let message = "maps ports in the kernel's boxes only: add box = \"kernel\"".to_owned();
+                return router.port_mapping.as_ref().and_then(|_| refusal(router.at, "port-mapping", message));
+            }
+            let reason = kernel_routers(router).err()?;
             let message = format!("has no kernel's box that could be `{name}`: {reason}: leave out `box`");
-            Some(Refusal { line: router.at, field: "box".to_owned(), message })
+            refusal(router.at, "box", message)
         })
     }
 
@@ -50,7 +57,7 @@ impl Lab for WireLab {
     fn add_router(&mut self, name: &str, plan: &RouterPlan) -> Result<()> {
         let mut site = self.site(plan.behind.as_deref())?.clone();
         if plan.made_of == Some(Made::Kernel) {
-            for router in kernel_routers(&plan.access).map_err(|_| missing(name))?.into_iter().rev() {
+            for router in kernel_routers(plan).map_err(|_| missing(name))?.into_iter().rev() {
                 site = site.kernel_router(name, router, Line::default())?;
             }
         } else {

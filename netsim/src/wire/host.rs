@@ -114,16 +114,16 @@ impl Host {
 
     /// The network comes back, with the same addresses.
     pub fn link_up(&self) -> Result<()> {
-        lab::bring_up(&self.namespace)
+        lab::bring_up(&self.namespace, self.lab.with(|core| core.topology.gateway(core.topology.network_of(self.id))))
     }
 
     /// Goes elsewhere, as a laptop that leaves home: the new addresses are there when this returns, and the old ones are
     /// gone. Sockets stay open. What was under way is lost.
     pub fn roam(&self, to: &Site) -> Result<Addresses> {
         let mut interface = self.interface();
-        let new = self.lab.with(|core| {
+        let (new, gateway) = self.lab.with(|core| {
             core.topology.move_host(self.id, to.network());
-            core.topology.addresses(self.id)
+            (core.topology.addresses(self.id), core.topology.gateway(to.network()))
         });
         let old = std::mem::replace(&mut *interface, new.iter().collect());
         // The new ones first: with the last address of a version of IP its routes would go.
@@ -132,6 +132,10 @@ impl Host {
         }
         for address in old.iter().filter(|address| !interface.contains(address)) {
             lab::take_address(&self.namespace, *address)?;
+        }
+        // A link that is down has no routes; it gets them when it comes up.
+        if self.namespace.link("look at a link", |links| links.is_running(ETH0.index))? {
+            lab::route(&self.namespace, gateway)?;
         }
         Ok(new)
     }

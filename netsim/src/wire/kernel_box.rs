@@ -14,7 +14,7 @@ use crate::wire::Frame;
 
 /// A kernel's router at work.
 pub(super) struct KernelBox {
-    firmware: Firmware,
+    firmware: Arc<Firmware>,
     legs: Legs,
     /// Locked while its address changes.
     place: Mutex<Place>,
@@ -37,7 +37,7 @@ impl KernelBox {
         });
         let place = place.ok_or_else(|| none_left(name))?;
         // The rules first: not one packet passes without them.
-        let firmware = Firmware::install(&namespace, router, &place)?;
+        let firmware = Arc::new(Firmware::install(&namespace, router, &place)?);
         let devices = [(LAN, legs.inside), (WAN, legs.outside)];
         for (interface, leg) in devices {
             lab.plug(leg, lab::device(&namespace, interface)?, &namespace)?;
@@ -48,7 +48,9 @@ impl KernelBox {
             namespace.link("bring a link up", |links| links.set_link_up(interface.index, true))?;
         }
         route(&namespace)?;
+        firmware.start()?;
         lab.keep(&namespace);
+        lab.keep_running(&firmware);
         Ok(KernelBox { firmware, legs, place: Mutex::new(place) })
     }
 

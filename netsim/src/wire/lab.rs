@@ -1,7 +1,7 @@
 //! What every handle of one network shares: the engine, and all namespaces; and how it all ends.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::engine::{self, Core, Shared};
 use super::tun::{ETH0, Interface, Tun};
 use crate::model::{Families, HostId, Line, NetworkId, Place, Topology};
-use crate::netns::{Error, Namespace, Netlink, Result};
+use crate::netns::{Error, Firmware, Namespace, Netlink, Result};
 
 /// Devices that are closed at the same time. Closing one takes the kernel a grace period of some 30 ms, in which it does
 /// nothing: so many of them take one.
@@ -22,6 +22,7 @@ const QUEUE: u32 = 8192;
 /// The owner of a network. While one handle to any part of it lives, all of it does.
 pub(super) struct Lab {
     shared: Arc<Shared>,
+    firmwares: Mutex<Vec<Arc<Firmware>>>,
     namespaces: Mutex<Vec<Arc<Namespace>>>,
     engine: Option<JoinHandle<()>>,
 }
@@ -38,7 +39,7 @@ impl Lab {
             Ok((shared, running))
         };
         let (shared, engine) = start().map_err(Error::kernel("internet", "start the thread that carries packets"))?;
-        Ok(Lab { shared, namespaces: Mutex::default(), engine: Some(engine) })
+        Ok(Lab { shared, firmwares: Mutex::default(), namespaces: Mutex::default(), engine: Some(engine) })
     }
 
     /// Works on the network between two packets.
@@ -66,11 +67,11 @@ impl Lab {
     ) -> Result<(HostId, Arc<Namespace>)> {
         let namespace = Arc::new(Namespace::of_both_families(name)?);
         let tun = device(&namespace, ETH0)?;
-        let (id, addresses) = self.with(|core| {
+        let (id, addresses, gateway) = self.with(|core| {
             let id = core.topology.add_host(network, families, line);
-            (id, core.topology.addresses(id))
+            (id, core.topology.addresses(id), core.topology.gateway(network))
         });
-        bring_up(&namespace)?;
+        bring_up(&namespace, gateway)?;
         for address in addresses.iter() {
             give_address(&namespace, address)?;
         }
@@ -88,6 +89,11 @@ impl Lab {
     pub(super) fn keep(&self, namespace: &Arc<Namespace>) {
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.clone());
     }
+
+    /// What runs in a router runs as long as the network.
+    pub(super) fn keep_running(&self, firmware: &Arc<Firmware>) {
+        self.firmwares.lock().unwrap_or_else(PoisonError::into_inner).push(firmware.clone());
+    }
 }
 
 /// A device whose queue has room for the moments when our thread has not its turn.
@@ -104,6 +110,7 @@ impl Drop for Lab {
             // It has nothing to say, and its panic was printed.
             drop(engine.join());
         }
+        self.firmwares.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // A namespace that goes takes its device along, all of them together; what is left of a device then goes at once.
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let tuns = self.with(|core| std::mem::take(&mut core.tuns));
@@ -146,16 +153,23 @@ pub(super) fn take_address(namespace: &Namespace, address: IpAddr) -> Result<()>
     namespace.link("remove an address", |links| links.remove_lone_address(ETH0.index, address))
 }
 
-/// Brings a host's interface up, with a default route for each version of IP.
-pub(super) fn bring_up(namespace: &Namespace) -> Result<()> {
+/// Brings a host's interface up.
+pub(super) fn bring_up(namespace: &Namespace, gateway: Option<Ipv4Addr>) -> Result<()> {
     namespace.link("bring a link up", |links| links.set_link_up(ETH0.index, true))?;
-    for any in [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])] {
-        let routed = namespace.link("set the default route", |links| links.route_everything(ETH0.index, any));
-        match routed {
-            // A kernel without IPv6.
-            Err(refused) if any.is_ipv6() => tracing::debug!(%refused, "no default route"),
-            other => other?,
-        }
+    route(namespace, gateway)
+}
+
+/// Gives a host a default route for each version of IP. On a LAN that of IPv4 names the router: programs that want
+/// something of it look there.
+pub(super) fn route(namespace: &Namespace, gateway: Option<Ipv4Addr>) -> Result<()> {
+    let set = |request: &dyn Fn(&Netlink) -> std::io::Result<()>| namespace.link("set the default route", request);
+    match gateway {
+        Some(gateway) => set(&|links| links.route_everything_to(ETH0.index, gateway))?,
+        None => set(&|links| links.route_everything(ETH0.index, Ipv4Addr::UNSPECIFIED.into()))?,
+    }
+    if let Err(refused) = set(&|links| links.route_everything(ETH0.index, Ipv6Addr::UNSPECIFIED.into())) {
+        // A kernel without IPv6.
+        tracing::debug!(%refused, "no default route");
     }
     Ok(())
 }

@@ -46,7 +46,7 @@
 //! - Same seed, same luck, but real programs send when they please: a run is not the same twice.
 //! - Of what is for everybody on a LAN, multicast and 255.255.255.255 are carried; a prefix's own broadcast address is not.
 //!   Every host of the LAN gets all of it, as behind a switch that does not snoop.
-//! - A kernel's box speaks IPv4 only, and its namespace has room for no third leg.
+//! - A kernel's box speaks IPv4 only. Boxes of the model map no ports for those who ask.
 //! - A host that roams keeps the versions of IP that it was made with.
 //! - An ordinary user needs a `/dev/net/tun` that is open to all (mode 0666).
 

@@ -10,6 +10,7 @@ mod coturn;
 mod judge;
 mod lifetime;
 mod links;
+mod port_mapping;
 mod routers;
 mod silence;
 #[path = "../shared/voice.rs"]

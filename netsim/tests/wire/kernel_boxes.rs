@@ -1,12 +1,14 @@
 //! Routers of the kernel's own between lines of the model: real NAT, and delay.
 
 use std::error::Error;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use netsim::model::behaviour::{Filtering, Mapping};
 use netsim::model::{Line, presets};
-use netsim::netns::{self, Router, in_namespaces, survey_between};
-use netsim::wire::Internet;
+use netsim::netns::{self, PortMapping, Router, in_namespaces, survey_between};
+use netsim::wire::{Host, Internet};
 
 use crate::nats::echo_over_tcp;
 use crate::voice::Voice;
@@ -138,6 +140,46 @@ fn tcp_finds_out_through_a_kernels_box_how_big_packets_may_be() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn a_box_far_from_the_world_gives_ports_to_who_asks_for_them() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let stranger = net.public_host("stranger")?;
+        let router = Router { port_mapping: PortMapping::ALL, ..Router::home() };
+        let home = net.kernel_router("home", router, Line::delay(ms(20)))?;
+        let host = home.host("alice")?;
+        let outside = home.public_address().ok_or("a NAT has one")?;
+        let alice = Voice::new(&host, 4000);
+        // upnpc looks for the router by multicast, natpmpc takes the default route.
+        let own = host.address().to_string();
+        let said = run(&host, "upnpc", &["-a", &own, "4000", "5001", "UDP"])?;
+        assert!(said.contains(&format!("external {outside}:5001 UDP is redirected to internal {own}:4000")), "{said}");
+        let said = run(&host, "natpmpc", &["-a", "5002", "4000", "udp", "60"])?;
+        assert!(said.contains("Mapped public port 5002 protocol UDP to local port 4000"), "{said}");
+        for port in [5001, 5002] {
+            // One source for both would be two sessions that look the same inside, and the kernel would change one.
+            let stranger = Voice::new(&stranger, port);
+            let started = Instant::now();
+            stranger.say("hello", (outside, port).into());
+            assert_eq!(alice.hear(), ("hello".to_owned(), stranger.address()));
+            is_about(started.elapsed(), ms(20))?;
+        }
+        home.reboot()?;
+        Voice::new(&stranger, 5003).say("too late", (outside, 5001).into());
+        assert_eq!(alice.listen(ms(100)), None);
+        Ok(())
+    });
+}
+
+/// What a program says.
+fn run(host: &Host, program: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (mut running, mut said) = (host.spawn(command)?, String::new());
+    running.take_stdout().ok_or("no pipe")?.read_to_string(&mut said)?;
+    Ok(said)
 }
 
 #[test]

@@ -81,7 +81,14 @@ impl<'a> Town<'a> {
         if is_house {
             lab.add_router(
                 &house,
-                &RouterPlan { at: 0, access: kind.access.clone(), made_of: None, behind: None, line },
+                &RouterPlan {
+                    at: 0,
+                    access: kind.access.clone(),
+                    made_of: None,
+                    port_mapping: None,
+                    behind: None,
+                    line,
+                },
             )?;
         }
         // Nobody's way to the Internet is shorter for having no router.

@@ -287,6 +287,20 @@ impl<P: Clone> Topology<P> {
         Legs { outside, inside, lan }
     }
 
+    /// The IPv4 address of a LAN's router inside; none on the Internet. A router of the model does not listen there.
+    pub fn gateway(&self, network: NetworkId) -> Option<Ipv4Addr> {
+        let network = &self.networks[network.0];
+        match network.plan.first(Family::Ipv4) {
+            Some(IpAddr::V4(first)) if network.gateway.is_some() => Some(first),
+            _ => None,
+        }
+    }
+
+    /// The network that a host is on.
+    pub fn network_of(&self, host: HostId) -> NetworkId {
+        self.hosts[host.0].network
+    }
+
     /// The IPv4 prefix of a network, and its length.
     pub fn prefix(&self, network: NetworkId) -> Option<(Ipv4Addr, u8)> {
         self.networks[network.0].plan.ipv4()
