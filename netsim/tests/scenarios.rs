@@ -347,6 +347,16 @@ fn what_hosts_sent_is_captured_and_drawn_with_what_was_lost() {
         assert_eq!((drawn("arrived"), drawn("lost"), drawn("stranger")), (2, 1, 0), "{picture}");
         assert!(picture.contains(">alice</text>") && picture.contains("→9 6 B"), "{picture}");
     }
+    // The router's outer interface has seen the same packets, and the lost one before its line was cut.
+    for (driver, made_of) in [("netns", ""), ("wire", ""), ("wire", ", box = \"kernel\"")] {
+        let file = folder.file("seen.toml", &text.replace("preset = \"home\"", &format!("preset = \"home\"{made_of}")));
+        let captures = folder.path("seen");
+        let output = netsim(&["run", "--driver", driver, "--pcap", captures.to_str().unwrap()], &[&file]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let output = netsim(&["ladder"], &[&captures.join("home.pcapng"), &captures.join("server.pcapng")]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said, "2 hosts, 3 packets sent, 1 of them seen nowhere else\n", "{driver}{made_of}");
+    }
     let output = netsim(&["ladder"], &[&file]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no pcap or pcapng file"), "{output:?}");

@@ -36,8 +36,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 
-    /// Write what each host sends and receives to HOST.pcapng in this folder;
-    /// with several scenarios, in a folder for each
+    /// Write what each host sends and receives to HOST.pcapng in this folder,
+    /// and what each router's outer interface does to ROUTER.pcapng; with
+    /// several scenarios, in a folder for each
     #[arg(long, value_name = "DIR")]
     pcap: Option<PathBuf>,
 }
@@ -144,6 +145,7 @@ fn tell(scenario: &Scenario, driver: Driver, options: &Options, json: bool) -> R
     let report = scenario.tell(driver, options, &mut |progress| match progress {
         // The line is cleared first: what stood there may have been longer.
         Progress::Begins { step, what } if shown => eprint!("\r\x1b[K{title}: {} of {all}: {what}", step + 1),
+        Progress::Note(note) => eprintln!("{}{note}", if shown { "\r\x1b[K" } else { "" }),
         Progress::Over(report) if json => drop(print(&format!("{}\n", report.json()))),
         _ => {}
     });

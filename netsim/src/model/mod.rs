@@ -71,5 +71,6 @@ pub use packet::{DEFAULT_TTL, Kind, Packet, Protocol, Quote, TcpFlags};
 pub use presets::{Access, Preset};
 pub use random::Random;
 pub use topology::{
-    Delivery, Event, Happening, HostId, INTERNET, Legs, NetworkId, Notice, Place, Router, RouterId, Saying, Topology,
+    Crossing, Delivery, Event, Happening, HostId, INTERNET, Legs, NetworkId, Notice, Place, Router, RouterId, Saying,
+    Topology,
 };

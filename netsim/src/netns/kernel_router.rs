@@ -107,6 +107,11 @@ impl KernelRouter {
         self.wan.cut(false)
     }
 
+    /// Runs the closure in this router, in a thread of its own, and waits for it; its interfaces are `lan` and `wan`.
+    pub fn enter<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> Result<T> {
+        self.lan.namespace().enter(closure)
+    }
+
     /// Where tools find this router while it lives: `nsenter --net=PATH tcpdump -ni wan`.
     pub fn namespace_path(&self) -> PathBuf {
         self.lan.namespace().path()

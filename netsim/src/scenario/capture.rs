@@ -1,13 +1,12 @@
-//! What a host sends and receives, written to a file by a thread of ours: a packet socket in its namespace.
+//! What a host or a router's outer interface sends and receives, written to a file by a thread of ours: from a packet
+//! socket in its namespace, or from a tap at a router of the model, which has none.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +19,7 @@ use nix::unistd::{pipe, write};
 
 use super::lab::Lab;
 use super::pcapng::{Direction, Writer};
+use crate::wire::{Site, Tapped};
 
 /// The most that one file may hold: a scenario is to be looked at, and no bulk transfer fills the disk.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
@@ -33,48 +33,116 @@ const ETH_P_IPV6: u16 = 0x86DD;
 const PACKET_OUTGOING: u8 = 4;
 const ARPHRD_LOOPBACK: u16 = 772;
 
-/// A capture at work; it ends, with all that was sent before, when dropped.
+/// Index of a router's outer interface, whoever carries its packets.
+const WAN: usize = 2;
+
+/// A capture at work; it ends, with all that was sent before, when it is finished or dropped.
 pub(super) struct Capture {
-    stop: Option<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
-    full: Arc<AtomicBool>,
-    host: String,
+    ear: Ear,
+    thread: Option<JoinHandle<Option<String>>>,
+}
+
+/// How to make a capture's thread end.
+enum Ear {
+    /// By a pipe.
+    Socket(Option<OwnedFd>),
+    /// By taking its tap away.
+    Tap(Site),
 }
 
 impl Capture {
-    /// Begins to write what this host sends and receives to `HOST.pcapng` in the folder.
-    pub(super) fn start(lab: &dyn Lab, host: &str, folder: &Path) -> io::Result<Capture> {
+    /// Begins to write what a host, or the outer interface of a router, sends and receives to `PLACE.pcapng` in the folder.
+    pub(super) fn start(lab: &dyn Lab, place: &str, is_router: bool, folder: &Path) -> io::Result<Capture> {
+        let mut film = Film::new(place, folder, LARGEST_FILE)?;
+        let thread = thread::Builder::new().name(format!("capture {place}"));
+        if let Some(site) = lab.modelled(place)
+            && let Some(tap) = site.tap()
+        {
+            let thread = thread.spawn(move || {
+                let ended = tap.iter().try_for_each(|Tapped { at, outwards, bytes, length }| {
+                    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    film.take(at, if outwards { Direction::Out } else { Direction::In }, &bytes, length)
+                });
+                film.note(ended, tap.missed())
+            })?;
+            return Ok(Capture { ear: Ear::Tap(site), thread: Some(thread) });
+        }
         let mut opened = Err(Errno::EINVAL);
-        lab.enter(host, &mut || opened = open_socket()).map_err(io::Error::other)?;
-        let socket = opened?;
-        let path = folder.join(format!("{host}.pcapng"));
-        let mut writer = Writer::new(BufWriter::new(File::create(path)?), host, LONGEST as u32)?;
-        writer.flush()?;
+        lab.enter(place, &mut || opened = open_socket()).map_err(io::Error::other)?;
+        let (socket, only) = (opened?, is_router.then_some(WAN));
         let (stopped, stop) = pipe()?;
-        let full = Arc::new(AtomicBool::new(false));
-        let thread = thread::Builder::new().name(format!("capture {host}")).spawn({
-            let (full, host) = (full.clone(), host.to_owned());
-            move || {
-                if let Err(error) = run(&socket, &stopped, writer, &full) {
-                    tracing::warn!(host, %error, "a capture ended early");
+        let thread = thread.spawn(move || {
+            let ended = run(&socket, &stopped, &mut film, only);
+            film.note(ended, 0)
+        })?;
+        Ok(Capture { ear: Ear::Socket(Some(stop)), thread: Some(thread) })
+    }
+
+    /// Ends it; gives what is to be said about it.
+    pub(super) fn finish(mut self) -> Option<String> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<String> {
+        match &mut self.ear {
+            Ear::Socket(stop) => {
+                if let Some(stop) = stop.take() {
+                    let _ = write(&stop, &[0]);
                 }
             }
-        })?;
-        Ok(Capture { stop: Some(stop), thread: Some(thread), full, host: host.to_owned() })
+            Ear::Tap(site) => site.untap(),
+        }
+        self.thread.take().and_then(|thread| thread.join().ok().flatten())
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = write(&stop, &[0]);
+        if let Some(note) = self.end() {
+            tracing::warn!("{note}");
         }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+    }
+}
+
+/// A file that is being written, up to a limit.
+struct Film {
+    file: String,
+    writer: Writer<BufWriter<File>>,
+    written: u64,
+    limit: u64,
+    full: bool,
+}
+
+impl Film {
+    fn new(place: &str, folder: &Path, limit: u64) -> io::Result<Film> {
+        let path = folder.join(format!("{place}.pcapng"));
+        let mut writer = Writer::new(BufWriter::new(File::create(&path)?), place, LONGEST as u32)?;
+        writer.flush()?;
+        Ok(Film { file: path.display().to_string(), writer, written: 0, limit, full: false })
+    }
+
+    fn take(&mut self, at: Duration, direction: Direction, bytes: &[u8], length: usize) -> io::Result<()> {
+        if self.written < self.limit {
+            self.written += self.writer.packet(at, direction, bytes, length)?;
+        } else {
+            self.full = true;
         }
-        if self.full.load(Ordering::Relaxed) {
-            tracing::warn!(host = self.host, "the capture is full; what came later is not in it");
-        }
+        Ok(())
+    }
+
+    /// Ends it; what is to be said about it.
+    fn note(mut self, ended: io::Result<()>, missed: u64) -> Option<String> {
+        let flushed = self.writer.flush();
+        let Film { file, limit, full, .. } = self;
+        let note = match ended.and(flushed) {
+            Err(error) => format!("{file} ends early: {error}"),
+            Ok(()) if full => format!("{file} is full ({} MiB): what came later is not in it", limit / (1024 * 1024)),
+            Ok(()) if missed > 0 => {
+                format!("{file} lacks {missed} packets, which came faster than they could be written")
+            }
+            Ok(()) => return None,
+        };
+        Some(note)
     }
 }
 
@@ -87,8 +155,7 @@ fn open_socket() -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn run(socket: &OwnedFd, stopped: &OwnedFd, mut writer: Writer<impl io::Write>, full: &AtomicBool) -> io::Result<()> {
-    let mut written = 0;
+fn run(socket: &OwnedFd, stopped: &OwnedFd, film: &mut Film, only: Option<usize>) -> io::Result<()> {
     loop {
         let mut waiting =
             [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
@@ -98,15 +165,11 @@ fn run(socket: &OwnedFd, stopped: &OwnedFd, mut writer: Writer<impl io::Write>, 
         };
         let last = waiting[1].any().unwrap_or(true);
         // Also at the end: what was there before it belongs to the capture.
-        while let Some((at, direction, bytes, length)) = receive(socket)? {
-            if written < LARGEST_FILE {
-                written += writer.packet(at, direction, &bytes, length)?;
-            } else {
-                full.store(true, Ordering::Relaxed);
-            }
+        while let Some((at, direction, bytes, length)) = receive(socket, only)? {
+            film.take(at, direction, &bytes, length)?;
         }
         if last {
-            return writer.flush();
+            return Ok(());
         }
     }
 }
@@ -114,8 +177,8 @@ fn run(socket: &OwnedFd, stopped: &OwnedFd, mut writer: Writer<impl io::Write>, 
 /// When, which way, what, and how long it really was.
 type Captured = (Duration, Direction, Vec<u8>, usize);
 
-/// The next IP packet that is waiting.
-fn receive(socket: &OwnedFd) -> io::Result<Option<Captured>> {
+/// The next IP packet that is waiting, at this interface or at any.
+fn receive(socket: &OwnedFd, only: Option<usize>) -> io::Result<Option<Captured>> {
     let mut bytes = vec![0; LONGEST];
     loop {
         let mut control = nix::cmsg_space!(TimeSpec);
@@ -129,7 +192,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<Captured>> {
             };
         let Some(from) = received.address else { continue };
         let ip = [ETH_P_IP, ETH_P_IPV6].contains(&u16::from_be(from.protocol()));
-        if !ip || from.hatype() == ARPHRD_LOOPBACK {
+        if !ip || from.hatype() == ARPHRD_LOOPBACK || only.is_some_and(|only| from.ifindex() != only) {
             continue;
         }
         let time = received.cmsgs().into_iter().flatten().find_map(|message| match message {
@@ -140,5 +203,21 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<Captured>> {
         let length = received.bytes;
         bytes.truncate(length);
         return Ok(Some((time.unwrap_or_default(), direction, bytes, length)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_takes_no_more_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut film = Film::new("home", folder.path(), 1024 * 1024).unwrap();
+        let packet = [0x45; 1500];
+        (0..1000).for_each(|n| film.take(Duration::from_millis(n), Direction::Out, &packet, 1500).unwrap());
+        let note = film.note(Ok(()), 0).unwrap();
+        assert_eq!(std::fs::metadata(folder.path().join("home.pcapng")).unwrap().len() / (1024 * 1024), 1);
+        assert!(note.ends_with("home.pcapng is full (1 MiB): what came later is not in it"), "{note}");
     }
 }

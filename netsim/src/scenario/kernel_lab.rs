@@ -109,8 +109,11 @@ impl Lab for KernelLab {
         self.host(host)?.spawn(command)
     }
 
-    fn enter(&self, host: &str, work: &mut (dyn FnMut() + Send)) -> Result<()> {
-        self.host(host)?.enter(work)
+    fn enter(&self, place: &str, work: &mut (dyn FnMut() + Send)) -> Result<()> {
+        match self.routers.get(place) {
+            Some(router) => router.enter(work),
+            None => self.host(place)?.enter(work),
+        }
     }
 
     fn roam(&mut self, host: &str, behind: Option<&str>) -> Result<()> {
@@ -168,7 +171,7 @@ pub(super) fn kernel_routers(plan: &RouterPlan) -> std::result::Result<Vec<Route
 }
 
 /// The timers are the scenario's, what refreshes them is the kernel's: packets of both directions.
-fn routers_for(access: &Access) -> std::result::Result<Vec<Router>, String> {
+pub(super) fn routers_for(access: &Access) -> std::result::Result<Vec<Router>, String> {
     if access.families != Families::Ipv4 || access.routers.iter().any(|router| router.isolates) {
         return Err("it has IPv4 only, and no LAN whose hosts are kept from each other".to_owned());
     }

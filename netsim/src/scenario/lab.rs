@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::time::Instant;
 
-use super::kernel_lab::{KernelLab, kernel_routers};
+use super::kernel_lab::{KernelLab, routers_for};
 use super::plan::{HostPlan, RouterPlan};
 use super::problem::Problem;
 use super::program::{Program, Running};
@@ -16,6 +16,7 @@ use super::wire_lab::WireLab;
 use super::{Options, Refusal, Scenario};
 use crate::model::{Access, Line};
 use crate::netns::{Error, Process, Result};
+use crate::wire::Site;
 
 /// Who carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl Driver {
     /// What of this access it has no routers for.
     pub(crate) fn refusal_of(self, access: &Access) -> Option<String> {
         match self {
-            Driver::Netns => kernel_routers(access).err(),
+            Driver::Netns => routers_for(access).err(),
             Driver::Wire | Driver::Virtual => None,
         }
     }
@@ -122,8 +123,13 @@ pub(crate) trait Lab {
     /// Starts a process in a host.
     fn spawn(&self, host: &str, command: Command) -> Result<Process>;
 
-    /// Works in a host's namespace.
-    fn enter(&self, host: &str, work: &mut (dyn FnMut() + Send)) -> Result<()>;
+    /// Works in the namespace of a host, or of a router if that has one.
+    fn enter(&self, place: &str, work: &mut (dyn FnMut() + Send)) -> Result<()>;
+
+    /// Where a router is that has no namespace.
+    fn modelled(&self, _router: &str) -> Option<Site> {
+        None
+    }
 
     /// Takes a host behind another router, or to the Internet.
     fn roam(&mut self, host: &str, behind: Option<&str>) -> Result<()>;

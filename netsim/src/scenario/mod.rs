@@ -80,7 +80,8 @@ pub struct Options {
     pub seed: u64,
     /// Programs by name whose paths are not to be looked for.
     pub binaries: BTreeMap<String, PathBuf>,
-    /// Write what each host sends and receives to `HOST.pcapng` in this folder.
+    /// Write what each host sends and receives to `HOST.pcapng` in this folder, and what each router's outer interface does
+    /// to `ROUTER.pcapng`.
     pub pcap: Option<PathBuf>,
     /// Somebody may want to stop before the end.
     pub interrupt: Interrupt,

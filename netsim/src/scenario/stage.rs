@@ -73,8 +73,9 @@ impl<'a> Stage<'a> {
         let mut captures = vec![];
         if let Some(folder) = &options.pcap {
             std::fs::create_dir_all(folder).map_err(Error::Files)?;
-            for host in plan.hosts.keys() {
-                captures.push(Capture::start(&*lab, host, folder).map_err(Error::Files)?);
+            let hosts = plan.hosts.keys().map(|name| (name, false));
+            for (place, is_router) in hosts.chain(plan.routers.iter().map(|(name, _)| (name, true))) {
+                captures.push(Capture::start(&*lab, place, is_router, folder).map_err(Error::Files)?);
             }
         }
         let here = scenario.here().map_err(Error::Files)?;
@@ -295,10 +296,10 @@ impl<'a> Stage<'a> {
         template.fill(value).map_err(|name| Trouble::Failed(format!("{{{name}}} has no value yet")))
     }
 
-    /// Ends everything, captures last, and waits for it.
-    pub(super) fn clear(mut self) {
+    /// Ends everything, captures last, and waits for it; gives what is to be said about them.
+    pub(super) fn clear(mut self) -> Vec<String> {
         self.running.clear();
-        self.captures.clear();
+        self.captures.drain(..).filter_map(Capture::finish).collect()
     }
 
     /// Names that a command from outside may use, for messages.

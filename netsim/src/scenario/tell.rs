@@ -34,6 +34,8 @@ pub enum Progress<'a> {
     },
     /// A step is over.
     Over(&'a StepReport),
+    /// Something to know about what was written, after the last step.
+    Note(&'a str),
 }
 
 impl Scenario {
@@ -71,7 +73,9 @@ impl Scenario {
             }
         }
         let took = stage.lab().now() - first;
-        stage.clear();
+        for note in stage.clear() {
+            progress(Progress::Note(&note));
+        }
         let not_reached = self.plan.steps.iter().skip(steps.len()).map(|step| StepReport {
             line: step.at_line,
             what: step.action.to_string(),

@@ -88,8 +88,15 @@ impl Lab for WireLab {
         self.host(host)?.spawn(command)
     }
 
-    fn enter(&self, host: &str, work: &mut (dyn FnMut() + Send)) -> Result<()> {
-        self.host(host)?.enter(work)
+    fn enter(&self, place: &str, work: &mut (dyn FnMut() + Send)) -> Result<()> {
+        match self.sites.get(place) {
+            Some(site) => site.enter_router(work).unwrap_or_else(|| Err(missing(place))),
+            None => self.host(place)?.enter(work),
+        }
+    }
+
+    fn modelled(&self, router: &str) -> Option<Site> {
+        self.sites.get(router).filter(|site| site.namespace_path().is_none()).cloned()
     }
 
     fn roam(&mut self, host: &str, behind: Option<&str>) -> Result<()> {

@@ -19,6 +19,7 @@ use super::frame::{Frame, LARGEST};
 use super::header;
 use super::notice::{self, Breath};
 use super::offload::take_apart;
+use super::tap::Mouth;
 use super::tun::Tun;
 use crate::model::{HostId, Line, Place, RouterId, Topology};
 
@@ -35,6 +36,7 @@ pub(super) struct Core {
     pub(super) topology: Topology<Frame>,
     pub(super) tuns: BTreeMap<HostId, Tun>,
     breath: Breath,
+    taps: BTreeMap<RouterId, Mouth>,
     /// Does some line treat one packet differently from the next?
     tells_packets_apart: bool,
     stopped: bool,
@@ -80,6 +82,24 @@ impl Core {
                 self.hand_over();
             }
         }
+        while let Some(mut crossing) = self.topology.poll_crossing() {
+            if let Some(mouth) = self.taps.get(&crossing.router) {
+                header::rewrite(&mut crossing.payload, &crossing.packet);
+                mouth.say(crossing.outwards, crossing.payload.packet());
+            }
+        }
+    }
+
+    /// From now on, what this router's outer interface sends and receives is told.
+    pub(super) fn tap(&mut self, router: RouterId, mouth: Mouth) {
+        self.topology.tap(router, true);
+        self.taps.insert(router, mouth);
+    }
+
+    /// No more.
+    pub(super) fn untap(&mut self, router: RouterId) {
+        self.topology.tap(router, false);
+        self.taps.remove(&router);
     }
 
     fn hand_over(&mut self) {
@@ -109,9 +129,9 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(mut topology: Topology<Frame>) -> io::Result<Shared> {
         topology.speak(true);
-        let (tuns, breath) = (BTreeMap::new(), Breath::default());
+        let (tuns, breath, taps) = (BTreeMap::new(), Breath::default(), BTreeMap::new());
         let shared = Shared {
-            core: Mutex::new(Core { topology, tuns, breath, tells_packets_apart: false, stopped: false }),
+            core: Mutex::new(Core { topology, tuns, breath, taps, tells_packets_apart: false, stopped: false }),
             waiting: AtomicUsize::new(0),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,

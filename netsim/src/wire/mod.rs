@@ -31,7 +31,8 @@
 //! # Who does what
 //!
 //! `engine` is the thread that carries, `header` reads and writes packets, `notice` makes ICMP errors of what routers have to
-//! say to senders, `kernel_box` is a router of the kernel's, `offload` takes apart what a kernel hands out
+//! say to senders, `kernel_box` is a router of the kernel's, `tap` listens
+//! at one of the model's, `offload` takes apart what a kernel hands out
 //! as one, `lab` owns it all and takes it down. While every line treats all packets alike (delay, MTU), bursts travel as
 //! the kernels made them, which is what makes gigabits; as soon as one line has luck or a rate, every packet travels alone.
 //!
@@ -61,6 +62,7 @@ mod lab;
 mod notice;
 mod offload;
 mod site;
+mod tap;
 mod tun;
 
 #[cfg(test)]
@@ -70,3 +72,4 @@ pub use frame::Frame;
 pub use host::Host;
 pub use internet::Internet;
 pub use site::Site;
+pub use tap::{Tap, Tapped};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::host::Host;
 use super::kernel_box::KernelBox;
 use super::lab::Lab;
+use super::tap::Tap;
 use crate::model::{Access, Behaviour, Families, INTERNET, Line, NetworkId, Place, Router, RouterId};
 use crate::netns::{self, Result};
 
@@ -118,6 +119,30 @@ impl Site {
             Some(AnyRouter::Kernel(kernel, above)) => kernel.renumber(&self.lab, *above)?,
         }
         Ok(())
+    }
+
+    /// Listens at the outer interface of the nearest router if it is of the model; at one of the kernel's, whoever
+    /// [enters](Site::enter_router) it.
+    pub fn tap(&self) -> Option<Tap> {
+        match self.routers.first() {
+            Some(AnyRouter::Model(router)) => Some(Tap::new(&self.lab, *router)),
+            _ => None,
+        }
+    }
+
+    /// Ends that, also for somebody who is waiting for more.
+    pub fn untap(&self) {
+        if let Some(AnyRouter::Model(router)) = self.routers.first() {
+            self.lab.with(|core| core.untap(*router));
+        }
+    }
+
+    /// Runs the closure in the nearest router's namespace if it is the kernel's, in a thread of its own, and waits for it.
+    pub fn enter_router<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> Option<Result<T>> {
+        match self.routers.first() {
+            Some(AnyRouter::Kernel(kernel, _)) => Some(kernel.namespace().enter(closure)),
+            _ => None,
+        }
     }
 
     /// Where tools find the nearest router if it is the kernel's: `nsenter --net=PATH tcpdump -ni wan`.

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Delivery, Event, Flight, Gateway, Happening, Host, HostId, NetworkId, Next, Node, Place, RouterAtWork, RouterId,
-    Saying, Side, Topology, Via,
+    Crossing, Delivery, Event, Flight, Gateway, Happening, Host, HostId, NetworkId, Next, Node, Place, RouterAtWork,
+    RouterId, Saying, Side, Topology, Via,
 };
 use crate::model::addresses::{is_for_this_link, is_group, is_private};
 use crate::model::dropped::DropReason;
@@ -107,12 +107,7 @@ impl<P: Clone> Topology<P> {
         match passed {
             Ok(Outbound::Forward(packet)) => {
                 self.note(place, Happening::LetOut(before), packet, now);
-                self.fly(
-                    Via::OutOf(id),
-                    Flight { next: Next::Network(wan, Side::Below), packet, ..flight },
-                    before,
-                    now,
-                );
+                self.send_out(id, Flight { next: Next::Network(wan, Side::Below), packet, ..flight }, before, now);
             }
             Ok(Outbound::Hairpin(packet)) => {
                 self.note(place, Happening::LetIn(before), packet, now);
@@ -122,7 +117,20 @@ impl<P: Clone> Topology<P> {
         }
     }
 
+    /// Into a router's outer line; `before` is as for [`Topology::fly`].
+    pub(super) fn send_out(&mut self, id: RouterId, flight: Flight<P>, before: Packet, now: Instant) {
+        self.copy_if_tapped(id, true, &flight);
+        self.fly(Via::OutOf(id), flight, before, now);
+    }
+
+    fn copy_if_tapped(&mut self, router: RouterId, outwards: bool, Flight { packet, payload, .. }: &Flight<P>) {
+        if self.routers[router.0].tapped {
+            self.crossings.push_back(Crossing { router, outwards, packet: *packet, payload: payload.clone() });
+        }
+    }
+
     fn let_in(&mut self, id: RouterId, flight: Flight<P>, now: Instant) {
+        self.copy_if_tapped(id, false, &flight);
         let (place, before) = (Place::Router(id), flight.packet);
         let RouterAtWork { wan, lan, .. } = self.routers[id.0];
         let Some(ttl) = before.ttl.checked_sub(1).filter(|left| *left > 0) else {

@@ -17,6 +17,19 @@ pub struct Delivery<P> {
     pub payload: P,
 }
 
+/// A packet at the outer interface of a router that is [tapped](super::Topology::tap).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossing<P> {
+    /// Which router.
+    pub router: RouterId,
+    /// Sent by it, and not received.
+    pub outwards: bool,
+    /// The header, as it is outside.
+    pub packet: Packet,
+    /// What the driver gave along.
+    pub payload: P,
+}
+
 /// Where something happened to a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {

@@ -18,7 +18,7 @@ use crate::model::link::{Line, Link};
 use crate::model::nat::Nat;
 use crate::model::packet::Packet;
 use crate::model::random::Random;
-pub use event::{Delivery, Event, Happening, Place};
+pub use event::{Crossing, Delivery, Event, Happening, Place};
 pub use notice::{Notice, Saying};
 
 /// A host of a topology.
@@ -116,6 +116,7 @@ struct RouterAtWork {
     lan: NetworkId,
     ipv4: Option<Nat>,
     ipv6: Option<Nat>,
+    tapped: bool,
     up: Link,
     down: Link,
 }
@@ -180,6 +181,7 @@ pub struct Topology<P> {
     watched: bool,
     notices: VecDeque<Notice<P>>,
     outspoken: bool,
+    crossings: VecDeque<Crossing<P>>,
     random: Random,
     luck: u64,
 }
@@ -199,6 +201,7 @@ impl<P: Clone> Topology<P> {
             watched: false,
             notices: VecDeque::new(),
             outspoken: false,
+            crossings: VecDeque::new(),
             random: Random::new(seed),
             luck: 0,
         }
@@ -213,6 +216,12 @@ impl<P: Clone> Topology<P> {
     /// [`Topology::poll_notice`].
     pub fn speak(&mut self, outspoken: bool) {
         self.outspoken = outspoken;
+    }
+
+    /// Copy what a router's outer interface sends and receives; off at first. Whoever switches it on drains
+    /// [`Topology::poll_crossing`].
+    pub fn tap(&mut self, router: RouterId, tapped: bool) {
+        self.routers[router.0].tapped = tapped;
     }
 
     /// A router on a network, with a LAN of its own. `line` is its way to the network, each direction.
@@ -240,7 +249,7 @@ impl<P: Clone> Topology<P> {
         let isolates = router.isolates;
         self.networks.push(Network { plan, gateway: Some(Gateway::Router(id)), isolates, routes: BTreeMap::new() });
         let (up, down) = (Link::new(line, luck.fork(1)), Link::new(line, luck.fork(2)));
-        self.routers.push(RouterAtWork { wan, lan, ipv4, ipv6, up, down });
+        self.routers.push(RouterAtWork { wan, lan, ipv4, ipv6, tapped: false, up, down });
         id
     }
 
@@ -403,8 +412,18 @@ impl<P: Clone> Topology<P> {
     /// What a router says, made into a packet, sets out on the network where it is said.
     pub fn handle_notice(&mut self, network: NetworkId, packet: Packet, payload: P, now: Instant) {
         self.handle_timeout(now);
-        self.route(network, Side::Here, Flight { next: Next::Network(network, Side::Here), packet, payload }, now);
+        let flight = Flight { next: Next::Network(network, Side::Here), packet, payload };
+        match self.networks[network.0].routes.get(&packet.source.ip()) {
+            // What it says outside goes over its own line first.
+            Some(Node::Router(router)) => self.send_out(*router, flight, packet, now),
+            _ => self.route(network, Side::Here, flight, now),
+        }
         self.handle_timeout(now);
+    }
+
+    /// The next packet at a tapped interface.
+    pub fn poll_crossing(&mut self) -> Option<Crossing<P>> {
+        self.crossings.pop_front()
     }
 
     /// When to call [`Topology::handle_timeout`].
