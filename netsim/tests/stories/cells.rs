@@ -43,15 +43,17 @@ fn every_cell_keeps_its_promise_whatever_its_ports_and_with_hairpinning() {
 fn two_hosts_with_one_source_port_never_share_an_external_one() {
     in_namespaces(|| {
         let net = Network::new()?;
-        let (server, other) = (net.public_host("server")?, net.public_host("other")?);
+        // Kept, not bound anew: until a program that another test starts runs, it holds a copy of a closed socket.
+        let server = Voice::new(&net.public_host("server")?, 3478);
+        let other = Voice::new(&net.public_host("other")?, 3478);
         let home = net.router("home", full_cone(PortAssignment::Preserving))?;
         let (alice, bob) = (Voice::new(&home.host("alice")?, 4000), Voice::new(&home.host("bob")?, 4000));
 
         // To different servers: the kernel's own NAT would let them share.
-        assert_eq!(alice.seen_by(&Voice::new(&server, 3478)), (home.wan_address(), 4000).into());
-        let bobs = bob.seen_by(&Voice::new(&other, 3478));
+        assert_eq!(alice.seen_by(&server), (home.wan_address(), 4000).into());
+        let bobs = bob.seen_by(&other);
         assert_ne!(bobs.port(), 4000);
-        assert_eq!(bob.seen_by(&Voice::new(&server, 3478)), bobs, "one mapping for everyone");
+        assert_eq!(bob.seen_by(&server), bobs, "one mapping for everyone");
         Ok(())
     });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use netsim::model::behaviour::{Filtering, Mapping};
 use netsim::model::{Line, presets};
 use netsim::netns::{self, PortMapping, Router, in_namespaces, survey_between};
-use netsim::wire::{Host, Internet};
+use netsim::wire::{Host, Internet, Site};
 
 use crate::nats::echo_over_tcp;
 use crate::voice::Voice;
@@ -77,11 +77,13 @@ fn cells_are_what_they_are_without_lines() {
 #[test]
 fn kernels_and_models_hang_on_each_other() {
     in_namespaces(|| {
-        let net = Internet::new(1)?;
-        let server = net.public_host("server")?;
-        let below = net.kernel_router("kernel", Router::home(), Line::default())?.router("model", presets::home());
-        let above = net.router("model", presets::home()).kernel_router("kernel", Router::home(), Line::default())?;
-        for site in [below, above] {
+        for kernel_above in [true, false] {
+            let net = Internet::new(1)?;
+            let server = net.public_host("server")?;
+            let kernel = |site: &Site| site.kernel_router("kernel", Router::home(), Line::default());
+            let model = |site: &Site| site.router("model", presets::home());
+            let all = net.everywhere();
+            let site = if kernel_above { model(&kernel(all)?) } else { kernel(&model(all))? };
             let host = site.host("alice")?;
             let seen = Voice::new(&host, 4000).seen_by(&Voice::new(&server, 3478));
             assert_eq!(Some(seen.ip()), site.public_address());
