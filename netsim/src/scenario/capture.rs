@@ -73,7 +73,7 @@ impl Capture {
         let (stopped, stop) = pipe()?;
         let thread = thread.spawn(move || {
             let ended = run(&socket, &stopped, &mut film, only);
-            film.note(ended, 0)
+            film.note(ended, missed(&socket))
         })?;
         Ok(Capture { ear: Ear::Socket(Some(stop)), thread: Some(thread) })
     }
@@ -172,6 +172,24 @@ fn run(socket: &OwnedFd, stopped: &OwnedFd, film: &mut Film, only: Option<usize>
             return Ok(());
         }
     }
+}
+
+/// How many packets found no room in the socket's queue.
+fn missed(socket: &OwnedFd) -> u64 {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_of_val(&statistics) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of the live local that it is given.
+    #[allow(unsafe_code, reason = "nix does not know this option of packet sockets")]
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    };
+    if answer < 0 { 0 } else { u64::from(statistics.tp_drops) }
 }
 
 /// When, which way, what, and how long it really was.
