@@ -52,14 +52,14 @@ pub(super) struct Router {
 /// How a router may be asked for ports: not at all, in every way, or in these ways.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "`true`, `false`, or a list of \"upnp\", \"nat-pmp\" and \"pcp\"")]
-pub(super) enum PortMapping {
+pub(crate) enum PortMapping {
     All(bool),
     Some(BTreeSet<Way>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Way {
+pub(crate) enum Way {
     Upnp,
     NatPmp,
     Pcp,
