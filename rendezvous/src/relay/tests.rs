@@ -196,6 +196,33 @@ fn a_key_has_one_quota_for_all_its_channels_and_the_other_party_its_own() {
     assert_eq!(world.run(home(1), frames(with_bob, 7)), None);
 }
 
+/// One of everything that can go wrong, and one that goes right.
+#[test]
+fn what_is_counted() {
+    let mut world =
+        World::with(Limits { relay_packets_per_second: 2.try_into().expect("not zero"), ..Limits::default() });
+    let (alice, bob) = (world.arrives(1, &[12, 13, 14]), world.arrives(2, &[12]));
+    world.arrives_at(3, &[13], home(1));
+    let carol = world.arrives(4, &[14]);
+    let (with_bob, with_himself) = (world.introduced(alice, 2, 12), world.introduced(alice, 3, 13));
+    let with_carol = world.introduced(alice, 4, 14);
+    world.leaves(carol);
+    world.frame(1, RelayChannel(99));
+    world.frame(9, with_bob);
+    world.frame(1, with_himself);
+    world.frame(1, with_carol);
+    world.frame(2, with_bob);
+    world.frame(2, with_bob);
+    world.frame(2, with_bob);
+    world.switch.sent(1, 100);
+    world.switch.dropped(Dropped::Malformed, 1);
+    world.switch.dropped(Dropped::Full, 1);
+    let expected = "{Malformed: 1, UnknownChannel: 1, WrongSource: 1, ToItself: 1, Absent: 1, OverQuota: 2, Full: 1}";
+    assert_eq!(world.switch.counts().to_string(), expected);
+    assert_eq!((world.switch.counts().frames, world.switch.counts().bytes), (1, 100));
+    world.leaves(bob);
+}
+
 #[test]
 fn nothing_grows_when_pairs_come_and_go() {
     let mut world = World::new();

@@ -127,6 +127,7 @@ impl Person {
         let ip: IpAddr = place.host.parse().expect("an address");
         let local = if ip.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1]) };
         let socket = std::net::UdpSocket::bind((local, 0)).expect("a socket");
+        let plain = socket.try_clone().expect("a second descriptor");
         let (frames, relayed) = mpsc::unbounded_channel();
         let socket = Arc::new(Tee { inner: TokioRuntime.wrap_udp_socket(socket).expect("a socket"), frames });
         let mut config = EndpointConfig::default();
@@ -145,7 +146,7 @@ impl Person {
         let (send, recv) = connection.open_bi().await?;
         let frames = FrameReader::new(MAX_CONTROL_FRAME);
         let server = (ip, place.port).into();
-        Ok(Client { endpoint, connection, send, recv, frames, raw: Vec::new(), socket, server, relayed })
+        Ok(Client { endpoint, connection, send, recv, frames, raw: Vec::new(), socket, plain, server, relayed })
     }
 
     pub async fn register_at(&self, place: &Place) -> (Client, Registered) {
@@ -168,7 +169,9 @@ pub struct Client {
     /// All bytes received so far.
     pub raw: Vec<u8>,
     socket: Arc<Tee>,
-    server: SocketAddr,
+    /// The same socket, for whoever does without quinn.
+    pub plain: std::net::UdpSocket,
+    pub server: SocketAddr,
     /// Relay frames that arrived.
     pub relayed: mpsc::UnboundedReceiver<Vec<u8>>,
 }
