@@ -8,7 +8,7 @@ mod linux {
     use std::time::Duration;
 
     use anyhow::{Result, ensure};
-    use e2e::{Computer, Person, World, router_of, start_rendezvous};
+    use e2e::{Computer, Person, World, router_of, start_rendezvous, summary};
     use netsim::model::{Line, presets};
     use netsim::netns::{Router, enter_user_namespace_if_needed};
     use netsim::wire::Internet;
@@ -80,14 +80,6 @@ mod linux {
         let summary = ping.expect("summary", PATIENCE).event;
         let number = |key: &str| summary[key].as_f64().unwrap_or(f64::NAN);
         Ok(Run { reply: number("first_reply_ms"), direct: number("direct_ms"), exit: ping.exit_code(PATIENCE) })
-    }
-
-    fn summary(values: impl Iterator<Item = f64>) -> String {
-        let mut sorted: Vec<f64> = values.collect();
-        sorted.sort_by(f64::total_cmp);
-        let middle = (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0;
-        let p95 = sorted[(sorted.len() * 95).div_ceil(100) - 1];
-        format!("median {middle:.1} ms, p95 {p95:.1}, least {:.1}, most {:.1}", sorted[0], sorted[sorted.len() - 1])
     }
 }
 

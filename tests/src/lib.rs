@@ -26,13 +26,17 @@
 #![cfg(target_os = "linux")]
 
 mod binaries;
+mod flow;
 mod person;
 mod running;
+mod town;
 mod world;
 
 pub use binaries::binary;
+pub use flow::{Flow, summary};
 pub use person::{Computer, Person};
 pub use running::{Running, Said};
+pub use town::Town;
 pub use world::{RendezvousOptions, World, router_of, start_rendezvous};
 
 /// An identity that everybody has who knows its number.
