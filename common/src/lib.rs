@@ -16,7 +16,7 @@
 //! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything.
 //!
 //! Over the punched path the two open QUIC, and say [`session`] frames to each other. Before that, and where there is no
-//! such path, they do the same through the rendezvous ([`relay`]); and the very first words travel with the introduction,
+//! such path, they do the same through the rendezvous ([`relay`]), which is reached over TCP where UDP is blocked ([`tunnel`]); and the very first words travel with the introduction,
 //! sealed ([`seal`]).
 //!
 //! # The rules
@@ -43,4 +43,5 @@ pub mod seal;
 pub mod session;
 pub mod stun;
 pub mod tls;
+pub mod tunnel;
 pub mod wire;

@@ -3,13 +3,17 @@
 //!
 //! - `punchline://HOST:PORT/join#SERVERKEY` joins a rendezvous;
 //! - `punchline://HOST:PORT/p/PEERID?name=NAME#SERVERKEY` names a peer who can be met there.
+//!
+//! Both may say `tunnel=PORT` behind the `?`, where clients are tunnelled on another TCP port than 443.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{PeerId, PeerIdError};
+use crate::tunnel;
 
 /// The scheme before `://`.
 pub const SCHEME: &str = "punchline";
@@ -29,6 +33,9 @@ pub struct Rendezvous {
     pub port: u16,
     /// The pinned key.
     pub key: PeerId,
+    /// The TCP port of the tunnel, if it is not [`tunnel::DEFAULT_PORT`]. Whether there is one, nobody knows but the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<NonZeroU16>,
 }
 
 /// A parsed link.
@@ -71,6 +78,9 @@ pub enum LinkError {
     /// The name does not decode to short UTF-8 text.
     #[error("the name in this link is not text of at most {MAX_NAME} bytes")]
     Name,
+    /// The port of the tunnel is none.
+    #[error("`tunnel={0}` in this link is not a port from 1 to 65535")]
+    Tunnel(String),
 }
 
 impl Rendezvous {
@@ -81,6 +91,17 @@ impl Rendezvous {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// The TCP port of the tunnel.
+    pub fn tunnel_port(&self) -> u16 {
+        self.tunnel.map_or(tunnel::DEFAULT_PORT, NonZeroU16::get)
+    }
+
+    /// The same with its tunnel on this port.
+    pub fn with_tunnel(self, port: u16) -> Self {
+        let tunnel = NonZeroU16::new(port).filter(|port| port.get() != tunnel::DEFAULT_PORT);
+        Rendezvous { tunnel, ..self }
     }
 
     fn parse(authority: &str, key: PeerId) -> Result<Self, LinkError> {
@@ -110,18 +131,26 @@ impl Rendezvous {
         if host.is_empty() || host.len() > MAX_HOST || (!ipv6 && !host.chars().all(allowed)) {
             return Err(bad());
         }
-        Ok(Rendezvous { host: host.to_owned(), port, key })
+        Ok(Rendezvous { host: host.to_owned(), port, key, tunnel: None })
     }
 }
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Link::Join(at) => write!(f, "{SCHEME}://{}/join#{}", at.authority(), at.key),
+            Link::Join(at) => {
+                write!(f, "{SCHEME}://{}/join", at.authority())?;
+                if let Some(tunnel) = at.tunnel {
+                    write!(f, "?tunnel={tunnel}")?;
+                }
+                write!(f, "#{}", at.key)
+            }
             Link::Peer { rendezvous, peer, name } => {
                 write!(f, "{SCHEME}://{}/p/{peer}", rendezvous.authority())?;
-                if let Some(name) = name {
-                    write!(f, "?name={}", percent_encode(name))?;
+                let name = name.as_ref().map(|name| format!("name={}", percent_encode(name)));
+                let tunnel = rendezvous.tunnel.map(|port| format!("tunnel={port}"));
+                for (before, pair) in ["?", "&"].iter().zip(name.into_iter().chain(tunnel)) {
+                    write!(f, "{before}{pair}")?;
                 }
                 write!(f, "#{}", rendezvous.key)
             }
@@ -140,13 +169,20 @@ impl FromStr for Link {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let rendezvous = Rendezvous::parse(authority, key)?;
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let value = |key| query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix(key)));
+        let rendezvous = match value("tunnel=") {
+            Some(port) => {
+                let bad = || LinkError::Tunnel(printable(port));
+                rendezvous.with_tunnel(port.parse::<NonZeroU16>().map_err(|_| bad())?.get())
+            }
+            None => rendezvous,
+        };
         if path == "/join" || path == "/join/" {
             return Ok(Link::Join(rendezvous));
         }
         let peer = path.strip_prefix("/p/").ok_or_else(|| LinkError::Path(printable(path)))?;
         let peer = peer.parse().map_err(LinkError::Peer)?;
-        let name = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("name=")));
-        let name = name.map(percent_decode).transpose()?.filter(|name| !name.is_empty());
+        let name = value("name=").map(percent_decode).transpose()?.filter(|name| !name.is_empty());
         Ok(Link::Peer { rendezvous, peer, name })
     }
 }
@@ -211,6 +247,8 @@ mod tests {
             ("punchline://example.org/join#abc".into(), LinkError::ServerKey(PeerIdError::Length(3))),
             (format!("punchline://example.org/p/abc#{key}"), LinkError::Peer(PeerIdError::Length(3))),
             (format!("punchline://example.org/p/{key}?name=%zz#{key}"), LinkError::Name),
+            (format!("punchline://example.org/join?tunnel=0#{key}"), LinkError::Tunnel("0".into())),
+            (format!("punchline://example.org/join?tunnel=https#{key}"), LinkError::Tunnel("https".into())),
         ] {
             assert_eq!(text.parse::<Link>(), Err(error), "{text}");
         }
@@ -219,14 +257,22 @@ mod tests {
     #[test]
     fn an_ipv6_rendezvous_keeps_its_brackets() {
         let link: Link = format!("punchline://[2001:db8::1]:4000/join#{}", key()).parse().expect("a link");
-        assert_eq!(link, Link::Join(Rendezvous { host: "2001:db8::1".into(), port: 4000, key: key() }));
+        assert_eq!(link, Link::Join(Rendezvous { host: "2001:db8::1".into(), port: 4000, key: key(), tunnel: None }));
         assert!(link.to_string().starts_with("punchline://[2001:db8::1]:4000/join#"));
+    }
+
+    #[test]
+    fn the_usual_port_of_a_tunnel_is_not_said() {
+        let link: Link = format!("punchline://example.org:3478/join?tunnel=443#{}", key()).parse().expect("a link");
+        assert_eq!(link.to_string(), format!("punchline://example.org:3478/join#{}", key()));
+        let Link::Join(at) = link else { panic!("{link}") };
+        assert_eq!((at.tunnel_port(), at.with_tunnel(8443).tunnel_port()), (443, 8443));
     }
 
     proptest! {
         #[test]
-        fn every_link_survives_its_text(host in "[a-z0-9][a-z0-9.-]{0,30}", port in 1u16.., name in proptest::option::of("\\PC{1,16}"), seed: [u8; 32]) {
-            let rendezvous = Rendezvous { host, port, key: key() };
+        fn every_link_survives_its_text(host in "[a-z0-9][a-z0-9.-]{0,30}", port in 1u16.., tunnel in 1u16.., name in proptest::option::of("\\PC{1,16}"), seed: [u8; 32]) {
+            let rendezvous = Rendezvous { host, port, key: key(), tunnel: None }.with_tunnel(tunnel);
             let join = Link::Join(rendezvous.clone());
             prop_assert_eq!(join.to_string().parse(), Ok(join));
             let peer = Link::Peer { rendezvous, peer: Identity::from_seed(&seed).peer_id(), name };

@@ -21,6 +21,8 @@ use crate::identity::{Identity, PeerId};
 pub const ALPN_RENDEZVOUS: &[u8] = b"punchline-rv/1";
 /// The protocol between two peers, version 1.
 pub const ALPN_PEER: &[u8] = b"punchline/1";
+/// The protocol around a tunnel, as every web server says it (RFC 7301, section 6).
+pub const ALPN_TUNNEL: &[u8] = b"http/1.1";
 /// What clients put where a server name is demanded. It is never sent (SNI is off) and never looked at.
 pub const SERVER_NAME: &str = "punchline.invalid";
 
@@ -113,6 +115,33 @@ pub fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok((config, seen))
+}
+
+/// The dialling side's configuration of a tunnel: the other side must be `expected`, and we show nothing. Who we are is
+/// shown inside, and a proxy that looks into TLS does not learn it.
+pub fn tunnel_client(expected: PeerId) -> Result<(ClientConfig, SeenPeer), TlsError> {
+    let (verifier, seen) = Verifier::new(Some(expected));
+    let mut config = ClientConfig::builder_with_provider(verifier.provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok((config, seen))
+}
+
+/// The accepting side's configuration of a tunnel: we present `own` to anybody.
+pub fn tunnel_server(own: &Certificate) -> Result<ServerConfig, TlsError> {
+    let (chain, key) = own.parts();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 /// Accepts one key (or any), whatever the certificate around it says.
@@ -292,6 +321,18 @@ mod tests {
         assert!(shake(dial(), only_alice).is_err());
         let (anyone, _) = server_config(&bob_cert, None, ALPN_PEER).expect("config");
         shake(dial(), anyone).expect("any key will do");
+    }
+
+    #[test]
+    fn a_tunnel_takes_anybody_and_leads_only_to_the_expected_key() {
+        let (bob, bob_cert) = someone(2);
+        let (mallory, mallory_cert) = someone(3);
+        let (client, _) = tunnel_client(bob.peer_id()).expect("config");
+        shake(client, tunnel_server(&bob_cert).expect("config")).expect("the key is the expected one");
+        let (client, seen) = tunnel_client(bob.peer_id()).expect("config");
+        let refused = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+        assert_eq!(shake(client, tunnel_server(&mallory_cert).expect("config")), Err(refused));
+        assert_eq!(seen.get(), Some(&mallory.peer_id()));
     }
 
     #[test]

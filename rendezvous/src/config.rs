@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use common::link::DEFAULT_PORT;
+use common::tunnel;
 use serde::Deserialize;
 
 use crate::data_folder::{self, DataError};
@@ -25,6 +26,8 @@ pub struct Config {
     pub data: PathBuf,
     /// What links name in place of the listening address.
     pub host: Option<Host>,
+    /// TCP addresses of the tunnel, all with one port; none: no tunnel.
+    pub tunnel: Vec<SocketAddr>,
     /// Forward datagrams between two who were introduced.
     pub relay: bool,
     /// How much is allowed.
@@ -35,7 +38,7 @@ impl Config {
     /// A server on this address with its data in this folder, and defaults in everything else.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
         let (data, limits) = (data.into(), Limits::default());
-        Config { listen: vec![listen], ipv6_optional: false, data, host: None, relay: true, limits }
+        Config { listen: vec![listen], ipv6_optional: false, data, host: None, tunnel: Vec::new(), relay: true, limits }
     }
 }
 
@@ -69,6 +72,13 @@ pub enum ConfigError {
 pub struct ListenAddress {
     ip: IpAddr,
     port: Option<u16>,
+}
+
+impl ListenAddress {
+    /// With this port if it has none.
+    fn at_or(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(port))
+    }
 }
 
 /// Why a text is no address to listen on.
@@ -180,12 +190,19 @@ pub struct RunArgs {
     /// Folder of the server's key; /var/lib/rendezvous for root, else the user's data folder
     #[arg(long, env = "RENDEZVOUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Also serve clients whose network blocks UDP, at this TCP address; may be given several times
+    ///
+    /// IP or IP:PORT, 443 if no port is given, which is where the clients look unless the link says otherwise: the link
+    /// that this server prints does. They speak TLS with this server's key and a WebSocket, to this server alone. Without
+    /// this there is no tunnel.
+    #[arg(long, env = "RENDEZVOUS_TUNNEL", value_name = "IP[:PORT]", value_delimiter = ',')]
+    pub tunnel: Vec<ListenAddress>,
     /// Whether to forward the datagrams of two clients who cannot reach each other directly [default: on]
     ///
     /// They are encrypted from end to end; what it costs is bandwidth. Each client may send as much as the limits say.
     #[arg(long, env = "RENDEZVOUS_RELAY", value_name = "on|off", hide_possible_values = true)]
     pub relay: Option<Relay>,
-    /// TOML file with any of: listen, host, data, relay, log-format, and a table of limits
+    /// TOML file with any of: listen, host, data, tunnel, relay, log-format, and a table of limits
     #[arg(long, env = "RENDEZVOUS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How log lines on standard error look [default: text]
@@ -200,6 +217,7 @@ struct FileConfig {
     listen: Option<Vec<ListenAddress>>,
     host: Option<Host>,
     data: Option<PathBuf>,
+    tunnel: Option<Vec<ListenAddress>>,
     relay: Option<bool>,
     log_format: Option<LogFormat>,
     limits: Option<Limits>,
@@ -211,16 +229,19 @@ impl RunArgs {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let listen = if self.listen.is_empty() { file.listen.unwrap_or_default() } else { self.listen };
         let port = listen.iter().find_map(|address| address.port).unwrap_or(DEFAULT_PORT);
-        let chosen = listen.iter().map(|address| SocketAddr::new(address.ip, address.port.unwrap_or(port))).collect();
+        let chosen = listen.iter().map(|address| address.at_or(port)).collect();
         let data = match self.data.or(file.data) {
             Some(data) => data,
             None => data_folder::default_path()?,
         };
+        let tunnel = if self.tunnel.is_empty() { file.tunnel.unwrap_or_default() } else { self.tunnel };
+        let tunnel = tunnel.into_iter().map(|address| address.at_or(tunnel::DEFAULT_PORT)).collect();
         let config = Config {
             ipv6_optional: listen.is_empty(),
             listen: if listen.is_empty() { listen::everywhere(port) } else { chosen },
             data,
             host: self.host.or(file.host),
+            tunnel,
             relay: self.relay.map(|relay| relay == Relay::On).or(file.relay).unwrap_or(true),
             limits: file.limits.unwrap_or_default(),
         };
@@ -275,6 +296,14 @@ mod tests {
         assert!(!args.resolve().expect("a configuration").0.relay);
         let error = resolve("limits.relay-bytes-per-second = 0", &[]).expect_err("none at all").to_string();
         assert!(error.contains("nonzero"), "{error}");
+    }
+
+    #[test]
+    fn there_is_no_tunnel_unless_it_is_asked_for_and_it_is_at_the_port_of_https() {
+        let tunnel = |file: &str| resolve(file, &[]).map(|(config, _)| config.tunnel).expect("a configuration");
+        assert_eq!(tunnel(""), []);
+        let expected = ["192.0.2.1:443", "[2001:db8::1]:8443"].map(|text| text.parse().expect("an address"));
+        assert_eq!(tunnel("tunnel = ['192.0.2.1', '[2001:db8::1]:8443']"), expected);
     }
 
     #[test]

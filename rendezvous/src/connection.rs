@@ -1,5 +1,6 @@
 //! The life of one connection: handshake, one stream, frames in, frames out, the end.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,9 @@ const WRITING: Duration = Duration::from_secs(10);
 const CHUNK: usize = 16 * 1024;
 
 /// Serves a connection whose handshake was admitted, to its end.
-pub async fn serve(hub: Arc<Hub>, connecting: Connecting, socket: SocketIndex, stun: StunEndpoints) {
+///
+/// `source` is where it comes from in truth; it counts to the end, wherever the client moves.
+pub async fn serve(hub: Arc<Hub>, connecting: Connecting, source: IpAddr, socket: SocketIndex, stun: StunEndpoints) {
     let connected = timeout(PATIENCE, connecting).await;
     hub.handshake_ended();
     let connection = match connected {
@@ -35,8 +38,6 @@ pub async fn serve(hub: Arc<Hub>, connecting: Connecting, socket: SocketIndex, s
         Ok(Err(error)) => return debug!(%error, "handshake failed"),
         Err(_) => return debug!("handshake took too long"),
     };
-    // The address of the handshake counts to the end, wherever the client moves.
-    let source = connection.remote_address().ip();
     if let Err(code) = hub.arrived(source) {
         return close(&connection, code);
     }

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -77,6 +78,12 @@ impl Forwarder {
     /// What became of all frames so far.
     pub fn counts(&self) -> Counts {
         self.switch().counts()
+    }
+
+    /// Sends on one relay frame, which came alone.
+    pub fn forward_one(&self, socket: SocketIndex, from: SocketAddr, frame: &[u8]) {
+        let meta = RecvMeta { addr: from, len: frame.len(), stride: frame.len(), ecn: None, dst_ip: None };
+        self.forward(socket, &meta, frame);
     }
 
     /// Sends on the relay frames among the datagrams of a buffer. They stay in it.

@@ -30,17 +30,19 @@
 //! [switch](relay::switch) whether this channel may be used from where the frame came and where Bob is at this moment,
 //! and sends the same bytes there. What may not go on is dropped, and counted by its reason.
 //!
+//! Who can send no UDP at all comes through a [`tunnel`]: the same datagrams, over TCP, from an address that stands for it.
+//!
 //! # Pure and not
 //!
 //! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do [`registry`],
 //! [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and [`stun_service`]. [`hub`] puts one lock around
-//! them but for the relay's switch, which has its own; [`connection`], [`socket`], [`forwarder`] and [`run`](mod@run) are
-//! the driver.
+//! them but for the relay's switch, which has its own; [`connection`], [`socket`], [`forwarder`], [`tunnel`] and
+//! [`run`](mod@run) are the driver.
 //!
 //! # Limits
 //!
-//! This server introduces and relays and does no more: it keeps no mail for the absent, is not reachable through TCP 443
-//! where UDP is blocked, and stands alone: there is no cluster. One client may have one device. After a restart all
+//! This server introduces and relays and does no more: it keeps no mail for the absent, and stands alone: there is no
+//! cluster. One client may have one device. After a restart all
 //! channels are new. A relayed client whose NAT gives it another port is heard again after a second, one whose address
 //! changes after four, or as soon as it registers anew. Relayed data and control share the kernel's receive buffer, so an
 //! overloaded relay delays registrations by as much as fits into it. The server sees who asks for whom, when, and from
@@ -62,6 +64,7 @@ pub mod run;
 pub mod server;
 pub mod socket;
 pub mod stun_service;
+pub mod tunnel;
 
 pub use config::Config;
 pub use run::{Rendezvous, StartError, run};

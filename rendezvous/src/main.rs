@@ -28,8 +28,8 @@ enum Command {
 }
 
 const EXAMPLE: &str = "\
-Example, on a server with two addresses; open UDP 3478 and 3479 in its firewall:
-  rendezvous run --listen 203.0.113.5 --listen 203.0.113.6 --host rendezvous.example.org
+Example, on a server with two addresses; open UDP 3478 and 3479, and TCP 443, in its firewall:
+  rendezvous run --listen 203.0.113.5 --listen 203.0.113.6 --host rendezvous.example.org --tunnel 203.0.113.5
 
 It prints one line on standard output, the link that clients join with:
   join punchline://rendezvous.example.org:3478/join#KEY

@@ -8,6 +8,7 @@ use common::identity::PeerId;
 use common::introduction::{MAX_ADDRESSES, MAX_CAPABILITIES, Register};
 use common::nat::NatProfile;
 use common::pairing::Capability;
+use common::relay::is_synthetic;
 
 use crate::server::ConnectionId;
 
@@ -65,6 +66,10 @@ impl Registration {
     /// Where peers should probe: what the server sees, then what other servers' eyes see behind the same IP address.
     /// Nobody can have a stranger's address probed.
     pub fn addresses(&self) -> Vec<SocketAddr> {
+        // Who comes through a tunnel has none: its network lets no UDP through.
+        if is_synthetic(self.observed.ip()) {
+            return Vec::new();
+        }
         let mut addresses = vec![self.observed];
         for claimed in self.claimed.iter().copied().map(canonical) {
             let same_host = claimed.ip() == self.observed.ip() && claimed.port() != 0;

@@ -35,6 +35,7 @@ use crate::relay::switch::Switch;
 use crate::server::Server;
 use crate::socket::{Counters, DemuxSocket, StunSockets};
 use crate::stun_service::StunService;
+use crate::tunnel::{Listeners, TunnelError, TunnelSocket, Tunnels};
 
 /// Silence after which a connection is given up. Clients speak every four seconds, so two keepalives may be lost, and a
 /// peer who has gone is not offered to others for longer than this.
@@ -51,6 +52,9 @@ pub enum StartError {
     /// The sockets.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The ports of the tunnel.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -69,7 +73,11 @@ impl StartError {
     /// Did the operator ask for something that cannot be, whatever the machine?
     pub fn is_usage(&self) -> bool {
         use ListenError::{Addresses, LastPort, Nothing, Ports};
-        matches!(self, StartError::Listen(Addresses(_) | Ports(..) | Nothing | LastPort))
+        match self {
+            StartError::Listen(Addresses(_) | Ports(..) | Nothing | LastPort) => true,
+            StartError::Tunnel(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -82,16 +90,27 @@ pub struct Rendezvous {
     hub: Arc<Hub>,
     counters: Arc<Counters>,
     forwarder: Arc<Forwarder>,
+    tunnel: Option<Tunnel>,
     /// Locked for as long as the server is there.
     _data: DataFolder,
 }
 
-#[derive(Debug)]
+/// An endpoint of QUIC.
+#[derive(Debug, Clone)]
 struct Listener {
     endpoint: Endpoint,
     address: SocketAddr,
     socket: SocketIndex,
     stun: StunEndpoints,
+    /// If its addresses are those of tunnels, where they come from in truth.
+    origins: Option<Arc<TunnelSocket>>,
+}
+
+/// The tunnel's ports, and what serves them.
+#[derive(Debug)]
+struct Tunnel {
+    tunnels: Arc<Tunnels>,
+    listeners: Listeners,
 }
 
 /// Opens a server and runs it until `shutdown` is done. To learn its link first, use [`Rendezvous::open`].
@@ -105,7 +124,12 @@ impl Rendezvous {
         let data = DataFolder::open(&config.data)?;
         let identity = data.identity()?;
         let families = listen::open(&config.listen, config.ipv6_optional)?;
-        let link = Link::Join(join_place(config, &identity, &families));
+        let tunnel = Listeners::open(&config.tunnel)?;
+        let mut place = join_place(config, &identity, &families);
+        if let Some(tunnel) = &tunnel {
+            place = place.with_tunnel(tunnel.port);
+        }
+        let link = Link::Join(place);
         let quic = quic_config(&identity)?;
         // Drawn from the system for each introduction: a few thousand a second cost nothing. If the system fails after
         // it had worked, ids merely repeat, which the server notices.
@@ -121,11 +145,16 @@ impl Rendezvous {
             })
             .collect::<Result<Vec<_>, StartError>>()?;
         let primaries: Vec<_> = stun.iter().flat_map(|(_, family)| family.primaries()).collect();
-        let own = primaries.iter().map(|(_, socket)| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let mut own = primaries.iter().map(|(_, socket)| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let limits = &config.limits;
         let quota =
             Quota { bytes: limits.relay_bytes_per_second.get(), packets: limits.relay_packets_per_second.get() };
-        let sockets = primaries.into_iter().map(|(_, socket)| socket).collect();
+        let mut sockets: Vec<_> = primaries.into_iter().map(|(_, socket)| socket).collect();
+        let tunnel = tunnel.map(|listeners| (listeners, TunnelSocket::new()));
+        if let Some((_, socket)) = &tunnel {
+            own.push(socket.local_addr()?);
+            sockets.push(socket.clone());
+        }
         let forwarder = Arc::new(Forwarder::new(Switch::new(quota, own), sockets));
         let mut server = Server::new(limits, draw);
         if config.relay {
@@ -150,11 +179,21 @@ impl Rendezvous {
                     Arc::new(socket),
                     Arc::new(TokioRuntime),
                 )?;
-                listeners.push(Listener { endpoint, address, socket: index, stun: endpoints });
+                listeners.push(Listener { endpoint, address, socket: index, stun: endpoints, origins: None });
             }
         }
+        let tunnel = match tunnel {
+            Some((ports, socket)) => {
+                let (index, admission) = (SocketIndex(listeners.len()), Admission::new(*limits, getrandom::u64()?));
+                listeners.push(tunnelled(&identity, quic, socket.clone(), index)?);
+                let (forwarder, counters) = (forwarder.clone(), counters.clone());
+                let tunnels = Tunnels::new(&identity, socket, index, forwarder, counters, admission)?;
+                Some(Tunnel { tunnels, listeners: ports })
+            }
+            None => None,
+        };
         let stun = stun.into_iter().map(|(_, family)| family).collect();
-        Ok(Rendezvous { link, listeners, stun, hub, counters, forwarder, _data: data })
+        Ok(Rendezvous { link, listeners, stun, hub, counters, forwarder, tunnel, _data: data })
     }
 
     /// What people put into their clients to join.
@@ -164,7 +203,7 @@ impl Rendezvous {
 
     /// Where QUIC and STUN are answered.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address)
+        self.listeners.iter().filter(|listener| listener.origins.is_none()).map(|listener| listener.address)
     }
 
     /// Serves until `shutdown` is done; then tells everybody and takes leave, for a second at most. An error if it had to
@@ -174,11 +213,15 @@ impl Rendezvous {
         let (busy, mut idle) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         for listener in &self.listeners {
-            let (endpoint, hub) = (listener.endpoint.clone(), self.hub.clone());
-            tasks.spawn(accept(endpoint, listener.socket, listener.stun, hub, busy.clone()));
+            tasks.spawn(accept(listener.clone(), self.hub.clone(), busy.clone()));
         }
         for listener in &self.listeners {
             tasks.spawn(self.forwarder.clone().serve_queue(listener.socket));
+        }
+        if let Some(Tunnel { tunnels, listeners }) = &self.tunnel {
+            for listener in &listeners.sockets {
+                tasks.spawn(tunnels.clone().accept(listener.clone()));
+            }
         }
         for stun in &self.stun {
             tasks.spawn(stun.clone().serve_alternate_ports());
@@ -202,19 +245,36 @@ impl Rendezvous {
         for listener in &self.listeners {
             let _ = timeout_at(deadline, listener.endpoint.wait_idle()).await;
         }
+        // They carried the last words.
+        if let Some(Tunnel { tunnels, .. }) = &self.tunnel {
+            tunnels.close();
+        }
         result
     }
 }
 
-async fn accept(endpoint: Endpoint, socket: SocketIndex, stun: StunEndpoints, hub: Arc<Hub>, busy: mpsc::Sender<()>) {
+async fn accept(listener: Listener, hub: Arc<Hub>, busy: mpsc::Sender<()>) {
+    let Listener { endpoint, socket, stun, .. } = listener;
     while let Some(incoming) = endpoint.accept().await {
-        let verdict = hub.judge(incoming.remote_address().ip(), incoming.remote_address_validated());
+        let remote = incoming.remote_address();
+        let (source, proven) = match &listener.origins {
+            None => (remote.ip(), incoming.remote_address_validated()),
+            // TCP has proved it.
+            Some(tunnels) => match tunnels.source_of(remote) {
+                Some(source) => (source, true),
+                None => {
+                    incoming.ignore();
+                    continue;
+                }
+            },
+        };
+        let verdict = hub.judge(source, proven);
         match verdict {
             Verdict::Accept => match incoming.accept() {
                 Ok(connecting) => {
                     let (hub, busy) = (hub.clone(), busy.clone());
                     tokio::spawn(async move {
-                        serve(hub, connecting, socket, stun).await;
+                        serve(hub, connecting, source, socket, stun).await;
                         drop(busy);
                     });
                 }
@@ -265,7 +325,7 @@ fn join_place(config: &Config, identity: &Identity, families: &[Family]) -> Plac
     let layout = families.first().map(|family| family.layout);
     let port = layout.map_or(common::link::DEFAULT_PORT, |layout| layout.port);
     if let Some(host) = &config.host {
-        return Place { host: host.name.clone(), port: host.port.unwrap_or(port), key };
+        return Place { host: host.name.clone(), port: host.port.unwrap_or(port), key, tunnel: None };
     }
     let listening = layout.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |layout| layout.ip);
     let host = if listening.is_unspecified() {
@@ -279,7 +339,7 @@ fn join_place(config: &Config, identity: &Identity, families: &[Family]) -> Plac
     } else {
         listening
     };
-    Place { host: host.to_string(), port, key }
+    Place { host: host.to_string(), port, key, tunnel: None }
 }
 
 /// A secret of this server for one purpose. The same after a restart.
@@ -303,6 +363,22 @@ fn endpoint_config(identity: &Identity) -> EndpointConfig {
     // The QUIC bit tells QUIC from STUN (RFC 9443).
     config.grease_quic_bit(false);
     config
+}
+
+/// The endpoint of those who come through tunnels. Each stays in its own.
+fn tunnelled(
+    identity: &Identity,
+    mut quic: ServerConfig,
+    socket: Arc<TunnelSocket>,
+    index: SocketIndex,
+) -> io::Result<Listener> {
+    quic.migration(false);
+    let (config, runtime) = (endpoint_config(identity), Arc::new(TokioRuntime));
+    let address = socket.local_addr()?;
+    let endpoint = Endpoint::new_with_abstract_socket(config, Some(quic), socket.clone(), runtime)?;
+    // Over TCP there is no NAT to look at.
+    let stun = StunEndpoints { alternate_port: 0, alternate: None };
+    Ok(Listener { endpoint, address, socket: index, stun, origins: Some(socket) })
 }
 
 fn quic_config(identity: &Identity) -> Result<ServerConfig, StartError> {

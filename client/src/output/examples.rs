@@ -46,7 +46,7 @@ fn examples() -> Vec<Event> {
     let rendezvous = || "example.org:3478".to_owned();
     let message = "6f1d0c7c0f3d4e5a8b9c0d1e2f3a4b5c";
     let link = Link::Peer {
-        rendezvous: Rendezvous { host: "example.org".into(), port: 3478, key: id(9) },
+        rendezvous: Rendezvous { host: "example.org".into(), port: 3478, key: id(9), tunnel: None },
         peer: id(1),
         name: Some("Alice".into()),
     };

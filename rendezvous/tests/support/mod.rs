@@ -1,6 +1,8 @@
 //! A client of a few lines, and a server to talk to, all on loopback.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this")]
 
+pub mod tunnel;
+
 use std::io::{self, BufRead, BufReader, IoSliceMut, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
