@@ -61,7 +61,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Join) -> Result<(),
 
 /// A rendezvous is its key; its address is only where it is found.
 fn compare(before: &Rendezvous, now: &Rendezvous) -> JoinChange {
-    let same_address = (&before.host, before.port) == (&now.host, now.port);
+    let same_address = (&before.host, before.port, before.tunnel) == (&now.host, now.port, now.tunnel);
     match (before.key == now.key, same_address) {
         (true, true) => JoinChange::Same,
         (true, false) => JoinChange::NewAddress,

@@ -10,7 +10,7 @@ use super::{Context, Online};
 use crate::cli;
 use crate::data::{DataDir, Holder};
 use crate::exit::{Exit, Failure};
-use crate::net::NodeEvent;
+use crate::net::{Entrance, NodeEvent};
 use crate::online::{End, Moment, Out, Room, Signal, Task};
 use crate::output::Event;
 
@@ -27,24 +27,33 @@ pub(super) async fn execute(context: Context<'_>, arguments: &cli::Netcheck) -> 
 
 /// What the running client has found out.
 fn known(data: &DataDir) -> Result<Event, Failure> {
-    let told = data.status()?.and_then(|status| Some((status.observed?, status.local, status.profile?)));
-    let Some((observed, local, profile)) = told else {
+    let told = data.status()?.and_then(|status| {
+        let entrance = status.entrance?;
+        let profile = if entrance == Entrance::Tunnel { NatProfile::default() } else { status.profile? };
+        Some((entrance, status.local, profile))
+    });
+    let Some((entrance, local, profile)) = told else {
         return Err(Failure::other(
             "punchline is running and has not found out about the network yet; try again in a few seconds",
         ));
     };
-    Ok(event(observed, local, profile))
+    Ok(event(entrance, local, profile))
 }
 
-fn event(observed: SocketAddr, local: Vec<SocketAddr>, profile: NatProfile) -> Event {
-    Event::Netcheck { observed, local, profile, verdict: verdict(&profile) }
+/// Of a network in which there is nothing to ask.
+const UDP_BLOCKED: &str = "UDP is blocked: nothing came back from the rendezvous over UDP, and over TCP it answers. \
+                           No direct connections from here; messages go through the rendezvous.";
+
+fn event(entrance: Entrance, local: Vec<SocketAddr>, profile: NatProfile) -> Event {
+    let verdict = if entrance == Entrance::Tunnel { UDP_BLOCKED } else { verdict(&profile) };
+    Event::Netcheck { entrance, local, profile, verdict }
 }
 
 #[derive(Debug)]
 pub(crate) struct Netcheck {
     timeout: Duration,
     give_up_at: Option<Instant>,
-    registered: Option<(SocketAddr, Vec<SocketAddr>)>,
+    registered: Option<(Entrance, Vec<SocketAddr>)>,
     /// The last that was heard of the rendezvous.
     obstacle: Option<String>,
 }
@@ -59,13 +68,17 @@ impl Task for Netcheck {
     fn handle(&mut self, signal: Signal<'_>, _: &mut Room, now: Moment, out: &mut Out) {
         match signal {
             Signal::Started => self.give_up_at = Some(now.at + self.timeout),
-            Signal::Node(NodeEvent::Registered { observed, local }) => {
-                self.registered = Some((*observed, local.clone()));
+            Signal::Node(NodeEvent::Registered { entrance: Entrance::Tunnel, local }) => {
+                out.show(event(Entrance::Tunnel, local.clone(), NatProfile::default()));
+                out.end(Ok(Exit::Done));
+            }
+            Signal::Node(NodeEvent::Registered { entrance, local }) => {
+                self.registered = Some((*entrance, local.clone()));
             }
             Signal::Node(NodeEvent::RendezvousLost { reason }) => self.obstacle = Some(reason.clone()),
             Signal::Node(NodeEvent::Profile(profile)) => {
-                if let Some((observed, local)) = self.registered.take() {
-                    out.show(event(observed, local, *profile));
+                if let Some((entrance, local)) = self.registered.take() {
+                    out.show(event(entrance, local, *profile));
                     out.end(Ok(Exit::Done));
                 }
             }

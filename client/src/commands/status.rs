@@ -3,6 +3,7 @@
 use super::{Context, JOIN_FIRST, Stop};
 use crate::data::{Holder, Status};
 use crate::exit::Failure;
+use crate::net::Entrance;
 use crate::output::{Event, SessionLine, Who};
 
 pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
@@ -27,6 +28,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
         rtt_ms: session.rtt_ms,
         since: session.since,
     });
+    let entrance = told.as_ref().and_then(|status: &Status| status.entrance);
     let event = Event::Status {
         running,
         id: identity.peer_id(),
@@ -35,7 +37,8 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
         pid,
         state: told.as_ref().map(|status| status.state),
         since: told.as_ref().map(|status| status.since),
-        observed: told.as_ref().and_then(|status: &Status| status.observed),
+        via: entrance.map(Entrance::word),
+        observed: entrance.and_then(Entrance::observed),
         profile: told.as_ref().and_then(|status| status.profile),
         sessions: sessions.collect(),
     };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::file::{self, Durability};
+use crate::net::Entrance;
 use crate::output::Millis;
 
 /// The format written.
@@ -59,8 +60,9 @@ pub struct Status {
     pub since: Timestamp,
     /// How it stands with the rendezvous.
     pub state: State,
-    /// Our address as the rendezvous sees it.
-    pub observed: Option<SocketAddr>,
+    /// How the rendezvous is reached, and where it sees us.
+    #[serde(flatten)]
+    pub entrance: Option<Entrance>,
     /// Our own addresses.
     pub local: Vec<SocketAddr>,
     /// What the NAT does.
@@ -77,7 +79,7 @@ impl Status {
             pid,
             since,
             state: State::Connecting,
-            observed: None,
+            entrance: None,
             local: Vec::new(),
             profile: None,
             sessions: Vec::new(),

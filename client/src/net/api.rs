@@ -9,6 +9,7 @@ use common::link::Rendezvous;
 use common::nat::NatProfile;
 use common::session::{PeerFrame, Route, Via};
 use common::tls::Certificate;
+use serde::{Deserialize, Serialize};
 
 /// Everything a node needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -67,13 +68,44 @@ pub enum NodeCommand {
     Verify(PeerId, Route),
 }
 
+/// How we come to the rendezvous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "via", rename_all = "snake_case")]
+pub enum Entrance {
+    /// Over UDP, like to everybody.
+    Udp {
+        /// Our server-reflexive address.
+        observed: SocketAddr,
+    },
+    /// Over TCP, because UDP gets no answer. So we have no address that peers could probe.
+    Tunnel,
+}
+
+impl Entrance {
+    /// As it is called in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Entrance::Udp { .. } => "udp",
+            Entrance::Tunnel => "tunnel",
+        }
+    }
+
+    /// Our server-reflexive address.
+    pub fn observed(self) -> Option<SocketAddr> {
+        match self {
+            Entrance::Udp { observed } => Some(observed),
+            Entrance::Tunnel => None,
+        }
+    }
+}
+
 /// What happens on the network.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
     /// The rendezvous knows us; comes again after a reconnection and when the observed address changes.
     Registered {
-        /// Our server-reflexive address.
-        observed: SocketAddr,
+        /// How we come to it.
+        entrance: Entrance,
         /// Our host candidates.
         local: Vec<SocketAddr>,
     },

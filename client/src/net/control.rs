@@ -1,36 +1,41 @@
 //! The one connection to the rendezvous: made, registered, kept, and made again, for as long as the node runs.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use common::identity::PeerId;
 use common::introduction::{CloseCode, FromServer, MAX_CONTROL_FRAME, Register, ToServer};
-use common::link::Rendezvous;
-use common::tls::{Certificate, SERVER_NAME};
 use common::wire::{self, FrameReader};
-use quinn::{Connection, ConnectionError, Endpoint, VarInt};
+use quinn::{ConnectionError, VarInt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::reach::{NoWay, Reach, Reached};
 use super::session::LAST_WORDS;
-use super::transport;
+use super::tunnel::Tunnel;
 
-/// A handshake is two round trips; the slowest satellite link needs less than this.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 /// The first pause after a failure, at most; doubled up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 /// So that a client is back within five seconds of the server.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After "you ask too much" or "no room".
 const PENALTY_PAUSE: Duration = Duration::from_secs(30);
+/// How long a connection through a tunnel is kept after one over UDP has taken its place: until the server has noticed.
+const TAKEOVER: Duration = Duration::from_secs(5);
 /// A rendezvous with the wrong key may be an old server that comes back; there is no hurry.
 const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the driver hears.
 #[derive(Debug)]
 pub(super) enum ControlEvent {
-    /// A connection stands, to this address; what the server says comes next.
-    Connected { server: SocketAddr },
+    /// A connection stands; what the server says comes next.
+    Connected {
+        /// Where relay frames go and come from: the server's address, or that of a tunnel to it.
+        server: SocketAddr,
+        /// The same for people.
+        remote: SocketAddr,
+    },
     /// From the server.
     Message(FromServer),
     /// No connection (any more); another attempt follows.
@@ -42,9 +47,7 @@ pub(super) enum ControlEvent {
 }
 
 pub(super) struct Control {
-    pub(super) endpoint: Endpoint,
-    pub(super) certificate: Certificate,
-    pub(super) rendezvous: Rendezvous,
+    pub(super) reach: Reach,
     /// What to register; a change is sent as an update.
     pub(super) register: watch::Receiver<Register>,
     pub(super) requests: mpsc::Receiver<ToServer>,
@@ -63,6 +66,8 @@ enum End {
     Replaced,
     /// Our network has changed: at once, from the new one.
     Moved,
+    /// The connection went through a tunnel, and here is one over UDP.
+    BackOnUdp(Box<Reached>),
     /// The driver is gone.
     Over,
 }
@@ -85,7 +90,7 @@ impl Control {
                     let _ = self.events.send(ControlEvent::Replaced).await;
                     return;
                 }
-                End::Over => return,
+                End::BackOnUdp(_) | End::Over => return,
             };
             if self.events.send(event).await.is_err() {
                 return;
@@ -103,56 +108,40 @@ impl Control {
     }
 
     async fn attempt(&mut self, pause: &mut Duration) -> End {
-        let name = self.rendezvous.authority();
-        let addresses = match tokio::net::lookup_host((self.rendezvous.host.as_str(), self.rendezvous.port)).await {
-            Ok(addresses) => addresses.collect::<Vec<_>>(),
-            Err(error) => return End::Failed(format!("cannot look up {}: {error}", self.rendezvous.host)),
+        let reach = self.reach.clone();
+        let mut network = self.network.clone();
+        let reached = tokio::select! {
+            reached = reach.race() => reached,
+            Ok(()) = network.changed() => return End::Moved,
         };
-        let mut tried = Vec::new();
-        for address in addresses.into_iter().take(4) {
-            let mut network = self.network.clone();
-            let connected = tokio::select! {
-                connected = self.connect(address) => connected,
-                Ok(()) = network.changed() => return End::Moved,
-            };
-            match connected {
-                Ok(connection) => {
-                    if self.events.send(ControlEvent::Connected { server: address }).await.is_err() {
-                        return End::Over;
-                    }
-                    let end = self.serve(&connection, pause).await;
-                    connection.close(VarInt::from_u32(CloseCode::Done.code()), b"");
+        let mut reached = match reached {
+            Ok(reached) => reached,
+            Err(NoWay::Failed(reason)) => return End::Failed(reason),
+            Err(NoWay::Untrusted(seen)) => return End::Untrusted(seen),
+        };
+        loop {
+            let (server, remote) = (reached.server, reached.remote());
+            if self.events.send(ControlEvent::Connected { server, remote }).await.is_err() {
+                return End::Over;
+            }
+            match self.serve(&mut reached, pause).await {
+                End::BackOnUdp(over_udp) => {
+                    let through_tunnel = std::mem::replace(&mut reached, *over_udp);
+                    tokio::spawn(outlive(through_tunnel));
+                }
+                end => {
+                    reached.connection.close(VarInt::from_u32(CloseCode::Done.code()), b"");
                     return end;
                 }
-                Err(End::Failed(reason)) => tried.push(format!("{address}: {reason}")),
-                Err(end) => return end,
             }
-        }
-        match tried.is_empty() {
-            true => End::Failed(format!("{name} has no address")),
-            false => {
-                End::Failed(format!("no answer from the rendezvous {name} (tried over UDP: {})", tried.join("; ")))
-            }
-        }
-    }
-
-    async fn connect(&self, address: SocketAddr) -> Result<Connection, End> {
-        let configured = transport::rendezvous_client(&self.certificate, self.rendezvous.key);
-        let (config, seen) = configured.map_err(|error| End::Failed(error.to_string()))?;
-        let connecting = self.endpoint.connect_with(config, address, SERVER_NAME);
-        let connecting = connecting.map_err(|error| End::Failed(error.to_string()))?;
-        match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => match seen.get() {
-                Some(seen) if *seen != self.rendezvous.key => Err(End::Untrusted(*seen)),
-                _ => Err(End::Failed(describe(&error))),
-            },
-            Err(_) => Err(End::Failed(format!("silent for {:.1} s", HANDSHAKE_TIMEOUT.as_secs_f32()))),
         }
     }
 
     /// Registers and passes messages both ways until the connection ends.
-    async fn serve(&mut self, connection: &Connection, pause: &mut Duration) -> End {
+    async fn serve(&mut self, reached: &mut Reached, pause: &mut Duration) -> End {
+        let Reached { connection, tunnel, .. } = reached;
+        let mut back_to_udp = pin!(maybe(tunnel.is_some().then(|| self.reach.clone().back_to_udp())));
+        let mut tunnel_ended = pin!(maybe(tunnel.as_mut().map(Tunnel::ended)));
         let Ok((mut send, mut receive)) = connection.open_bi().await else {
             return end_of(connection.closed().await);
         };
@@ -205,12 +194,27 @@ impl Control {
                     }
                 },
                 Ok(()) = self.network.changed() => return End::Moved,
+                over_udp = &mut back_to_udp => return End::BackOnUdp(Box::new(over_udp)),
+                reason = &mut tunnel_ended => return End::Failed(reason),
                 // When the driver goes, its last requests are still to be read from the other channel.
                 Ok(()) = self.register.changed() => {
                     outgoing = Some(ToServer::Update(self.register.borrow_and_update().clone()));
                 }
             }
         }
+    }
+}
+
+/// Keeps a connection until the server closes it, because we have registered over another one.
+async fn outlive(replaced: Reached) {
+    let _ = timeout(TAKEOVER, replaced.connection.closed()).await;
+}
+
+/// Waits for ever if there is nothing to wait for.
+async fn maybe<T>(what: Option<impl Future<Output = T>>) -> T {
+    match what {
+        Some(what) => what.await,
+        None => std::future::pending().await,
     }
 }
 

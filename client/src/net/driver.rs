@@ -12,11 +12,12 @@ use common::introduction::{
 use common::nat::NatProfile;
 use common::pairing::Pairing;
 use common::path::Received;
+use common::relay::is_synthetic;
 use common::session::Route;
 use quinn::Incoming;
 use tokio::sync::{mpsc, watch};
 
-use super::api::{NodeCommand, NodeEvent, Party};
+use super::api::{Entrance, NodeCommand, NodeEvent, Party};
 use super::control::ControlEvent;
 use super::discovering::Discovering;
 use super::interfaces;
@@ -271,6 +272,17 @@ impl Driver {
         self.to_discover = Some(DiscoveryConfig { server, endpoints, local, fresh_port: 0, observed, seed });
     }
 
+    /// Through a tunnel the NAT cannot be looked at; what was seen before may be true of another network.
+    fn forget_discovery(&mut self) {
+        (self.discovering, self.to_discover, self.discovered) = (None, None, None);
+        self.register.send_if_modified(|register| {
+            let nothing = Register { reflexive: Vec::new(), profile: NatProfile::default(), ..register.clone() };
+            let changed = *register != nothing;
+            *register = nothing;
+            changed
+        });
+    }
+
     fn incoming(&mut self, incoming: Incoming) {
         let remote = canonical(incoming.remote_address());
         match self.peers.values_mut().find(|peer| peer.knows(remote)) {
@@ -283,9 +295,11 @@ impl Driver {
     fn control(&mut self, event: ControlEvent) {
         let now = Instant::now();
         match event {
-            ControlEvent::Connected { server } => {
-                self.server = Some(canonical(server));
-                self.node.socket.set_relay(Some(canonical(server)));
+            ControlEvent::Connected { server, remote } => {
+                let server = canonical(server);
+                self.server = Some(server);
+                self.node.socket.set_relay(Some(server));
+                self.node.relay_remote = Some(canonical(remote));
                 self.node.connected = true;
                 // One round trip earlier than the answer to the registration, behind which the server reads them.
                 self.peers.values_mut().for_each(|peer| peer.renew(now, &mut self.node));
@@ -328,11 +342,19 @@ impl Driver {
         match message {
             FromServer::Registered(registered) => {
                 let observed = canonical(registered.observed);
-                self.node.observed = Some(observed);
+                // What the server sees of a tunnel is a name for it.
+                let entrance = match is_synthetic(observed.ip()) {
+                    true => Entrance::Tunnel,
+                    false => Entrance::Udp { observed },
+                };
+                self.node.observed = entrance.observed();
                 self.outage_told = None;
                 let local = interfaces::host_candidates(&self.node.socket);
-                self.discover(observed, registered.stun, local.clone());
-                self.node.emit(NodeEvent::Registered { observed, local });
+                match entrance {
+                    Entrance::Udp { observed } => self.discover(observed, registered.stun, local.clone()),
+                    Entrance::Tunnel => self.forget_discovery(),
+                }
+                self.node.emit(NodeEvent::Registered { entrance, local });
             }
             FromServer::Introduction(introduction) => self.introduction(introduction, now),
             FromServer::Trickle(trickle) => {

@@ -11,9 +11,12 @@
 //! When the network changes (`watch.rs`), the connection to the rendezvous is made anew at once, and everybody with whom we
 //! talk or want to is met again. Relayed connections outlive that: the rendezvous knows the key, not the address.
 //!
+//! Where UDP is blocked the rendezvous is reached through a tunnel (`reach.rs`, `tunnel/`). For everything else here that is one
+//! more address: relayed connections go on over it, and over UDP again when that comes back.
+//!
 //! # Limits
 //!
-//! Where UDP is blocked there is no way to the rendezvous.
+//! A tunnel leads to the rendezvous alone. There is no other server to go through.
 
 pub mod api;
 mod control;
@@ -23,22 +26,25 @@ mod interfaces;
 mod lines;
 mod peer;
 mod quic_socket;
+mod reach;
 mod resources;
 mod session;
 mod transport;
+mod tunnel;
 mod watch;
 
 use std::collections::VecDeque;
 
 use common::tls::Certificate;
 
-pub use api::{NodeCommand, NodeConfig, NodeError, NodeEvent, Party, SessionId};
+pub use api::{Entrance, NodeCommand, NodeConfig, NodeError, NodeEvent, Party, SessionId};
 use tokio::sync::mpsc;
 use tokio::sync::watch::channel as watch_channel;
 use tokio::task::JoinHandle;
 
 use driver::{Driver, Inputs};
 use quic_socket::QuicSocket;
+use reach::Reach;
 use resources::Resources;
 use transport::TlsOrIo;
 
@@ -65,16 +71,18 @@ impl Node {
         let (session_events, sessions) = mpsc::channel(256);
         let (register, registration) = watch_channel(driver::first_registration());
         let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous.clone());
+        let reach = Reach { endpoint: endpoint.clone(), lanes: socket.lanes().clone(), certificate, rendezvous };
         let node = Resources {
             config,
             own_id,
             socket,
-            endpoint: endpoint.clone(),
+            endpoint,
             requests,
             sessions: session_events,
             outbox: VecDeque::new(),
             connected: false,
             observed: None,
+            relay_remote: None,
             next_request: 0,
             next_session: 0,
         };
@@ -82,15 +90,8 @@ impl Node {
         let driver = Driver::new(node, register, move_on);
         let (changes, network) = mpsc::channel(4);
         tokio::spawn(watch::watch(changes));
-        let link = control::Control {
-            endpoint,
-            certificate,
-            rendezvous,
-            register: registration,
-            requests: asked,
-            network: moved,
-            events: control_events,
-        };
+        let link =
+            control::Control { reach, register: registration, requests: asked, network: moved, events: control_events };
         tokio::spawn(link.run());
         let (commands, inbox) = mpsc::unbounded_channel();
         let (events, outbox) = mpsc::channel(256);

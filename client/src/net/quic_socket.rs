@@ -7,6 +7,9 @@
 //! A relay channel looks to quinn like one more address ([`RelayChannel::address`]): what it sends there leaves as relay
 //! frames to the rendezvous, and the payload of a frame from the rendezvous comes in as if from there.
 //!
+//! A tunnel is an address too ([`tunnel_address`](relay::tunnel_address)): while the rendezvous is reached through one, that
+//! is where relay frames go. What comes out of it has come from the rendezvous.
+//!
 //! quinn changes this trait in its next version: nothing outside this file may depend on it.
 
 use std::collections::VecDeque;
@@ -25,6 +28,8 @@ use common::relay::{self, HEADER, RelayChannel, is_synthetic};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use tokio::sync::mpsc;
+
+use super::tunnel::Lanes;
 
 /// STUN datagrams waiting for the driver. More than this is a flood, and is dropped as a full socket buffer would.
 const STUN_QUEUE: usize = 256;
@@ -45,6 +50,7 @@ pub(super) struct QuicSocket {
     stun: mpsc::Sender<Stun>,
     /// The rendezvous, to which relay frames go and from which they come.
     relay: RwLock<Option<SocketAddr>>,
+    lanes: Arc<Lanes>,
     /// Payloads of frames that did not fit where they were received.
     unwrapped: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
 }
@@ -74,7 +80,12 @@ impl QuicSocket {
         }
         let (stun, inbox) = mpsc::channel(STUN_QUEUE);
         let (blocked, relay, unwrapped) = (AtomicUsize::new(0), RwLock::default(), Mutex::default());
-        Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, unwrapped }), inbox))
+        Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, lanes: Lanes::new(), unwrapped }), inbox))
+    }
+
+    /// The tunnels.
+    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+        &self.lanes
     }
 
     /// Where relay frames go and come from.
@@ -94,6 +105,10 @@ impl QuicSocket {
 
     /// Sends one datagram that is not QUIC's. Best effort, like the network.
     pub(super) fn send(&self, destination: SocketAddr, payload: &[u8]) {
+        if is_synthetic(destination.ip()) {
+            // Nobody has such an address, and STUN has nothing to do in a tunnel.
+            return;
+        }
         let transmit = Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip: None };
         if let Some(member) = self.route(destination) {
             let _ = self.sockets[member].socket.try_send(&Transmit { destination: canonical(destination), ..transmit });
@@ -173,7 +188,40 @@ impl QuicSocket {
         })
     }
 
+    /// Takes what has come through tunnels: QUIC as it is, relay frames without what stands around them.
+    fn poll_tunnelled(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<usize> {
+        let mut count = 0;
+        while let Some((buffer, meta)) = buffers.get_mut(count).zip(metas.get_mut(count)) {
+            let Poll::Ready((tunnel, datagram)) = self.lanes.poll_recv(cx) else { break };
+            let (addr, packet) = match datagram::classify(&datagram) {
+                Kind::Quic => (tunnel, datagram.as_slice()),
+                Kind::Relay => match relay::parse(&datagram) {
+                    Some((channel, payload)) if datagram::classify(payload) == Kind::Quic => {
+                        (channel.address(), payload)
+                    }
+                    _ => continue,
+                },
+                Kind::Stun | Kind::Junk => continue,
+            };
+            let len = packet.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&packet[..len]);
+            *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+            count += 1;
+        }
+        if count > 0 { Poll::Ready(count) } else { Poll::Pending }
+    }
+
     fn send_from_member(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let destination = transmit.destination;
+        if is_synthetic(destination.ip()) {
+            self.lanes.send(destination, transmit.contents, transmit.segment_size.unwrap_or(transmit.contents.len()));
+            return Ok(());
+        }
         // Any error but WouldBlock would end the connection: what has no way out is dropped, and the protocol notices.
         let Some(index) = self.route(transmit.destination) else { return Ok(()) };
         match self.sockets[index].socket.try_send(transmit) {
@@ -258,6 +306,9 @@ impl AsyncUdpSocket for QuicSocket {
         let unwrapped = self.take_unwrapped(buffers, metas);
         if unwrapped > 0 {
             return Poll::Ready(Ok(unwrapped));
+        }
+        if let Poll::Ready(count) = self.poll_tunnelled(cx, buffers, metas) {
+            return Poll::Ready(Ok(count));
         }
         for member in &self.sockets {
             match member.socket.poll_recv(cx, buffers, metas) {

@@ -34,6 +34,8 @@ pub(super) struct Resources {
     pub(super) connected: bool,
     /// Where the rendezvous sees us, while it does.
     pub(super) observed: Option<SocketAddr>,
+    /// Where relayed packets go, for people: the rendezvous, or the proxy on the way to it.
+    pub(super) relay_remote: Option<SocketAddr>,
     pub(super) next_request: u32,
     pub(super) next_session: u64,
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
 use crate::messenger::{Effect, Input, Messenger, Reason, Refusal};
-use crate::net::{NodeCommand, NodeEvent, SessionId};
+use crate::net::{Entrance, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Who};
 
 /// What the messenger said that a task may want to know.
@@ -132,9 +132,12 @@ impl Room {
                 self.feed(Input::Frame { peer: *peer, via: *via, frame: frame.clone(), rtt: *rtt }, now, out);
                 return;
             }
-            NodeEvent::Registered { observed, local } => {
+            NodeEvent::Registered { entrance, local } => {
                 self.status.state = State::Online;
-                self.status.observed = Some(*observed);
+                self.status.entrance = Some(*entrance);
+                if *entrance == Entrance::Tunnel {
+                    self.status.profile = None;
+                }
                 self.status.local.clone_from(local);
             }
             NodeEvent::RendezvousLost { .. } => self.status.state = State::Lost,
@@ -199,8 +202,8 @@ impl Room {
     /// The event to print for one of the node's.
     fn picture(&self, event: &NodeEvent) -> Option<Event> {
         Some(match event {
-            NodeEvent::Registered { observed, local } => {
-                Event::Registered { observed: *observed, local: local.clone() }
+            NodeEvent::Registered { entrance, local } => {
+                Event::Registered { entrance: *entrance, local: local.clone() }
             }
             NodeEvent::RendezvousLost { reason } => Event::RendezvousLost { reason: reason.clone() },
             NodeEvent::Draining => Event::Draining,

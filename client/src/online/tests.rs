@@ -13,7 +13,7 @@ use crate::cli::{self, Cli};
 use crate::commands::{Chat, Netcheck, Ping, Run};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
-use crate::net::{NodeCommand, NodeEvent, Party, SessionId};
+use crate::net::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
 use crate::output::{Direction, Event};
 
 struct World<T> {
@@ -186,7 +186,7 @@ fn the_end_of_input_waits_for_the_last_receipt() {
 #[test]
 fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
     let introduced = NodeEvent::Introduced { peer: bob(), requested: true, addresses: vec![remote()] };
-    let registered = NodeEvent::Registered { observed: remote(), local: Vec::new() };
+    let registered = NodeEvent::Registered { entrance: Entrance::Udp { observed: remote() }, local: Vec::new() };
     let unreachable = NodeEvent::RendezvousLost { reason: "tried 127.0.0.1:9".into() };
     for (heard, expected) in [
         (vec![], Exit::Timeout),
@@ -331,7 +331,12 @@ fn a_ping_without_replies_sends_as_many_as_asked_for() {
 #[test]
 fn a_netcheck_ends_with_the_profile_and_its_verdict() {
     let (mut world, _) = World::new(Netcheck::new(Duration::from_secs(5)));
-    assert!(world.node(NodeEvent::Registered { observed: remote(), local: vec![remote()] }).end.is_none());
+    assert!(
+        world
+            .node(NodeEvent::Registered { entrance: Entrance::Udp { observed: remote() }, local: vec![remote()] })
+            .end
+            .is_none()
+    );
     let profile = common::nat::NatProfile { translated: Some(false), ..Default::default() };
     let out = world.node(NodeEvent::Profile(profile));
     assert_eq!(exit(&out), Exit::Done);
@@ -379,10 +384,10 @@ fn the_status_follows_what_the_node_says() {
     let (mut world, _) = World::new(Run);
     assert!(world.engine.take_status().is_some());
     assert!(world.engine.take_status().is_none());
-    world.node(NodeEvent::Registered { observed: remote(), local: Vec::new() });
+    world.node(NodeEvent::Registered { entrance: Entrance::Udp { observed: remote() }, local: Vec::new() });
     world.direct();
     let status = world.engine.take_status().expect("changed");
-    assert_eq!(status.observed, Some(remote()));
+    assert_eq!(status.entrance, Some(Entrance::Udp { observed: remote() }));
     assert_eq!(status.sessions.len(), 1);
     world.node(lost(true));
     assert!(world.engine.take_status().expect("changed").sessions.is_empty());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::State;
 use crate::exit::Failure;
-use crate::net::Party;
+use crate::net::{Entrance, Party};
 
 /// A time span in milliseconds, with three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -158,8 +158,9 @@ pub enum Event {
     },
     /// The rendezvous knows us.
     Registered {
-        /// Our address as it sees it.
-        observed: SocketAddr,
+        /// How we come to it, and our address as it sees it.
+        #[serde(flatten)]
+        entrance: Entrance,
         /// Our own addresses.
         local: Vec<SocketAddr>,
     },
@@ -177,8 +178,9 @@ pub enum Event {
     },
     /// `netcheck` is done.
     Netcheck {
-        /// Our address as the rendezvous sees it.
-        observed: SocketAddr,
+        /// How we come to the rendezvous, and our address as it sees it.
+        #[serde(flatten)]
+        entrance: Entrance,
         /// Our own addresses.
         local: Vec<SocketAddr>,
         /// RFC 4787's words.
@@ -359,6 +361,8 @@ pub enum Event {
         state: Option<State>,
         /// Since when it runs.
         since: Option<Timestamp>,
+        /// How the rendezvous is reached: `udp` or `tunnel`.
+        via: Option<&'static str>,
         /// Our address as the rendezvous sees it.
         observed: Option<SocketAddr>,
         /// What the NAT does.

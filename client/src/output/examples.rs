@@ -13,7 +13,7 @@ use super::printer::json;
 use super::text;
 use crate::data::State;
 use crate::exit::{Exit, Failure};
-use crate::net::Party;
+use crate::net::{Entrance, Party};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).peer_id()
@@ -62,12 +62,13 @@ fn examples() -> Vec<Event> {
         Event::Id { id: id(1), link: Some(link.to_string()) },
         Event::Contact { change: ContactChange::Renamed, who: bob(), was: Some("Robert".into()) },
         Event::Started { id: id(1), rendezvous: rendezvous(), pid: 4711, contacts: 2, who: Some(bob()) },
-        Event::Registered { observed: remote(), local: vec![home()] },
+        Event::Registered { entrance: Entrance::Udp { observed: remote() }, local: vec![home()] },
+        Event::Registered { entrance: Entrance::Tunnel, local: vec![home()] },
         Event::RendezvousLost { reason: "tried 11.1.1.1:3478, no answer within 2 s".into() },
         Event::Draining,
         Event::Profile { profile: profile() },
         Event::Netcheck {
-            observed: remote(),
+            entrance: Entrance::Udp { observed: remote() },
             local: vec![home()],
             profile: profile(),
             verdict: common::discovery::verdict(&profile()),
@@ -132,6 +133,7 @@ fn examples() -> Vec<Event> {
             pid: Some(4711),
             state: Some(State::Online),
             since: Some(now),
+            via: Some("udp"),
             observed: Some(remote()),
             profile: Some(profile()),
             sessions: vec![SessionLine {

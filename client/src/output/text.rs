@@ -13,6 +13,10 @@ use super::printer::label;
 use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, sanitize};
 use crate::data::State;
 use crate::exit::Failure;
+use crate::net::Entrance;
+
+/// What is said where an address would stand otherwise.
+const TUNNELLED: &str = "through TCP (UDP is blocked here)";
 
 /// The line for an event, without its end; `None` if people need not be told.
 pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<String> {
@@ -73,7 +77,7 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
                 ContactChange::Listed => format!("{}  {}", who.peer, name(who)),
             }
         }
-        Event::Status { running, id, rendezvous, contacts, pid, state, since, observed, profile, sessions } => {
+        Event::Status { running, id, rendezvous, contacts, pid, state, since, via, observed, profile, sessions } => {
             let mut lines = vec![format!("you         {id}")];
             lines.push(format!(
                 "rendezvous  {}",
@@ -87,6 +91,9 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
             let pid = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
             let since = since.map(|since| format!(", since {}", time(since, now, zone))).unwrap_or_default();
             lines.push(format!("node        {}{pid}{since}", state.map_or("running", state_word)));
+            if *via == Some(Entrance::Tunnel.word()) {
+                lines.push(format!("seen at     {TUNNELLED}"));
+            }
             if let Some(observed) = observed {
                 lines.push(format!("seen at     {observed}"));
             }
@@ -113,14 +120,18 @@ fn news(event: &Event) -> String {
                 format!("you are {id}, with {contacts}; registering at {rendezvous}. Ctrl-C stops")
             }
         },
-        Event::Registered { observed, .. } => format!("online; the rendezvous sees you at {observed}"),
+        Event::Registered { entrance: Entrance::Udp { observed }, .. } => {
+            format!("online; the rendezvous sees you at {observed}")
+        }
+        Event::Registered { entrance: Entrance::Tunnel, .. } => format!("online {TUNNELLED}"),
         Event::RendezvousLost { reason } => {
             format!("the rendezvous does not answer: {}; trying again", sanitize::line(reason))
         }
         Event::Draining => "the rendezvous is about to stop; connections that stand are not affected".to_owned(),
         Event::Profile { profile } => format!("your NAT: {}", nat(profile)),
-        Event::Netcheck { observed, local, profile, verdict } => {
-            format!("seen at     {observed}\nown         {}\nnat         {}\n{verdict}", list(local), nat(profile))
+        Event::Netcheck { entrance, local, profile, verdict } => {
+            let seen = entrance.observed().map_or_else(|| TUNNELLED.to_owned(), |observed| observed.to_string());
+            format!("seen at     {seen}\nown         {}\nnat         {}\n{verdict}", list(local), nat(profile))
         }
         Event::Introduced { who, requested, addresses } => {
             let how = if *requested { "introduced to" } else { "asked for by" };

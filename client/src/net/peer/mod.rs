@@ -329,7 +329,7 @@ impl Peer {
         let remote = match route {
             Route::Direct => remote_of(connection),
             // The channel's own address means nothing to a person.
-            Route::Relayed => node.socket.relay().unwrap_or_else(|| remote_of(connection)),
+            Route::Relayed => node.relay_remote.unwrap_or_else(|| remote_of(connection)),
         };
         node.emit(NodeEvent::Up { peer: self.id, session, route, remote, rtt: connection.rtt() });
     }
