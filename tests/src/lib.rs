@@ -37,7 +37,7 @@ pub use flow::{Flow, summary};
 pub use person::{Computer, Person};
 pub use running::{Running, Said};
 pub use town::Town;
-pub use world::{RendezvousOptions, World, router_of, start_rendezvous};
+pub use world::{RendezvousOptions, World, router_of, start_rendezvous, start_rendezvous_with};
 
 /// An identity that everybody has who knows its number.
 pub fn numbered(number: u32) -> common::identity::Identity {

@@ -94,9 +94,15 @@ impl<C: Computer> Person<C> {
 
     /// Starts a command with `--json` and lets it run.
     pub fn start(&self, arguments: &[&str]) -> Result<Running> {
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Running> {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let stderr = self.data.with_extension(format!("{run}.log"));
         let mut command = self.punchline(arguments);
+        command.envs(variables.iter().copied());
         command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&stderr)?);
         Running::spawn(&self.name, &self.host, command, stderr)
     }

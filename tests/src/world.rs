@@ -118,12 +118,23 @@ impl World {
 
 /// Starts a rendezvous with its data and its log in `folder`; also its link.
 pub fn start_rendezvous(on: &impl Computer, listen: &[String], folder: &Path) -> Result<(Running, String)> {
+    start_rendezvous_with(on, listen, &[], folder)
+}
+
+/// The same with further arguments.
+pub fn start_rendezvous_with(
+    on: &impl Computer,
+    listen: &[String],
+    arguments: &[&str],
+    folder: &Path,
+) -> Result<(Running, String)> {
     let stderr = folder.join("rendezvous.log");
     let mut command = Command::new(binary("rendezvous"));
     command.arg("run").arg("--data").arg(folder.join("rendezvous"));
     for address in listen {
         command.args(["--listen", address]);
     }
+    command.args(arguments);
     command.env("RENDEZVOUS_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,quinn_udp=error".into()));
     command
         .stdin(Stdio::null())

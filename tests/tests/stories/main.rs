@@ -7,6 +7,7 @@ mod keys;
 mod meeting;
 mod restarts;
 mod trouble;
+mod tunnel;
 
 use std::time::Duration;
 
