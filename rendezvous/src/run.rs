@@ -226,7 +226,8 @@ impl Rendezvous {
         for stun in &self.stun {
             tasks.spawn(stun.clone().serve_alternate_ports());
         }
-        tasks.spawn(tick(self.hub.clone(), self.counters.clone(), self.forwarder.clone()));
+        let origins = self.listeners.iter().find_map(|listener| listener.origins.clone());
+        tasks.spawn(tick(self.hub.clone(), self.counters.clone(), self.forwarder.clone(), origins));
         drop(busy);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -294,7 +295,7 @@ async fn accept(listener: Listener, hub: Arc<Hub>, busy: mpsc::Sender<()>) {
     }
 }
 
-async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>) {
+async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>, tunnels: Option<Arc<TunnelSocket>>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for n in 0u64.. {
@@ -312,6 +313,8 @@ async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>)
                 relayed_frames = relayed.frames,
                 relayed_bytes = relayed.bytes,
                 relay_dropped = %relayed,
+                tunnels = tunnels.as_ref().map(|tunnels| tunnels.len()),
+                tunnels_dropped = tunnels.as_ref().map(|tunnels| tunnels.dropped()),
                 "so far"
             );
         }

@@ -478,6 +478,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_comes_through_a_tunnel_is_told_apart_like_what_comes_over_udp() {
+        let (socket, mut stun) = QuicSocket::open().await.expect("sockets");
+        let frame = |payload: &[u8]| [RelayChannel(7).header().as_slice(), payload].concat();
+        let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
+        let hidden = frame(&frame(&[0x40]));
+        let datagrams = vec![request, frame(&[0x40, 1]), hidden, vec![0x80; 9], vec![0x41, 2]];
+        let (tunnel, _next) = socket.lanes().pretend(datagrams).await;
+        let kept = receive(&socket).await;
+        assert_eq!(kept, [(RelayChannel(7).address(), vec![0x40, 1]), (tunnel, vec![0x41, 2])]);
+        assert!(stun.try_recv().is_err(), "nobody asks for STUN there");
+    }
+
+    #[tokio::test]
+    async fn while_there_is_a_tunnel_relay_frames_go_into_it_and_nothing_else_does() {
+        let (socket, _) = QuicSocket::open().await.expect("sockets");
+        let (tunnel, next) = socket.lanes().pretend(vec![]).await;
+        socket.set_relay(Some(tunnel));
+        let send = |destination, contents: &[u8], segment_size| {
+            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+            socket.try_send(&transmit).expect("sent");
+        };
+        send(RelayChannel(7).address(), &[0x40, 1, 0x41], Some(2));
+        send(tunnel, &[0xc0; 1200], None);
+        send(common::relay::tunnel_address(99), &[0xc1], None);
+        send("127.0.0.1:9".parse().expect("an address"), &[0xc2], None);
+        socket.send(tunnel, &[0; 20]);
+        let mut sent: Vec<_> = std::iter::from_fn(next).collect();
+        sent.sort();
+        let frame = |payload: &[u8]| [RelayChannel(7).header().as_slice(), payload].concat();
+        assert_eq!(sent, [frame(&[0x40, 1]), frame(&[0x41]), vec![0xc0; 1200]]);
+    }
+
+    #[tokio::test]
     async fn a_destination_without_a_socket_is_dropped_and_no_error() {
         let (mut socket, _) = QuicSocket::open().await.expect("sockets");
         Arc::get_mut(&mut socket).expect("ours alone").sockets.retain(|member| member.local.is_ipv4());

@@ -141,16 +141,15 @@ fn when_udp_works_again_the_client_goes_back_to_it_by_itself_and_is_no_other_cli
     in_namespaces(|| {
         let stage = Stage::new(443)?;
         let (alice, bob) = stage.two("home", "home")?;
-        let firewall = |rules: &str| run(alice.host(), "nft", &[rules]);
-        firewall(
-            "add table inet block; add chain inet block in { type filter hook input priority 0; }; add rule inet block in meta l4proto udp drop",
-        )?;
+        let firewall = block_udp(alice.host())?;
         let mut bobs = bob.chat(&alice)?;
         expect_registered(&mut bobs, "udp", SOON);
         let mut alices = alice.chat(&bob)?;
         expect_registered(&mut alices, "tunnel", SOON);
         say_both(&mut alices, &mut bobs);
-        firewall("delete table inet block")?;
+        // By then the attempt over UDP that follows the tunnel at once has failed.
+        alices.expect("no_path", SOON * 2);
+        firewall.lift()?;
         expect_registered(&mut alices, "udp", NEXT_ATTEMPT);
         for side in [&mut alices, &mut bobs] {
             side.expect_direct(SOON);
@@ -162,6 +161,37 @@ fn when_udp_works_again_the_client_goes_back_to_it_by_itself_and_is_no_other_cli
         }
         Ok(())
     });
+}
+
+#[test]
+fn who_took_the_tunnel_because_udp_was_slow_is_back_in_a_moment() {
+    in_namespaces(|| {
+        let stage = Stage::new(443)?;
+        let alice = stage.person("alice", "home")?;
+        let firewall = block_udp(alice.host())?;
+        let mut alices = alice.run()?;
+        expect_registered(&mut alices, "tunnel", SOON);
+        firewall.lift()?;
+        let observed = expect_registered(&mut alices, "udp", SOON)["observed"].to_string();
+        assert!(!observed.contains("fd50:"), "{observed}");
+        Ok(())
+    });
+}
+
+/// Nothing comes to this host over UDP any more, and nobody is told.
+fn block_udp(host: &Host) -> Result<Firewall> {
+    let rules = "add table inet block; add chain inet block in { type filter hook input priority 0; }; \
+                 add rule inet block in meta l4proto udp drop";
+    run(host, "nft", &[rules])?;
+    Ok(Firewall(host.clone()))
+}
+
+struct Firewall(Host);
+
+impl Firewall {
+    fn lift(self) -> Result<()> {
+        run(&self.0, "nft", &["delete table inet block"])
+    }
 }
 
 /// Runs a program to its end in a host.

@@ -101,6 +101,22 @@ impl Lane {
     }
 }
 
+#[cfg(test)]
+impl Lanes {
+    /// A tunnel of which only this end is there: as if these datagrams had come through it. What is sent into it is seen by
+    /// the second.
+    pub(in crate::net) async fn pretend(
+        self: &Arc<Self>,
+        datagrams: Vec<Vec<u8>>,
+    ) -> (SocketAddr, impl Fn() -> Option<Vec<u8>>) {
+        let lane = self.open();
+        for datagram in datagrams {
+            lane.deliver(datagram).await;
+        }
+        (lane.address(), move || lane.next())
+    }
+}
+
 impl Drop for Lane {
     fn drop(&mut self) {
         self.lanes.lock().remove(&self.number);
