@@ -154,7 +154,9 @@ async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), Tunne
         match attempt {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => failure = error,
-            Err(error) => tracing::error!(%error, "an attempt to connect"),
+            Err(error) if error.is_panic() => tracing::error!(%error, "an attempt to connect"),
+            // This program ends.
+            Err(_) => {}
         }
     }
     Err(failure)
