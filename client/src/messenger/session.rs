@@ -1,8 +1,8 @@
 //! Which of the up to two connections with a peer carry its messages.
 //!
-//! A direct connection is trusted with messages alone once a receipt (or a pong) has come back over it: that a handshake
-//! went through says nothing about the next minute. Until then, and again as soon as there is a doubt, messages go over
-//! both connections, and the receiver shows the first copy of each. A doubt is two receipts in a row that are overdue, or
+//! Messages rely on a direct connection as soon as the peer's greeting has come over it, but it is trusted with them alone
+//! only once a receipt (or a pong) has come back: until then, and again as soon as there is a doubt, they go over both
+//! connections, and the receiver shows the first copy of each. A doubt is two receipts in a row that are overdue, or
 //! a change of our network. Nothing here waits: losing trust costs some bytes through the relay, keeping a dead path
 //! costs seconds.
 //!
@@ -122,10 +122,8 @@ impl Session {
             Change::Answered(_) | Change::Overdue(Route::Relayed) => return None,
         };
         let best = match (self.direct, self.relayed) {
-            (Some(Trust::Proven { .. }), _) | (Some(_), false) => Some(Route::Direct),
-            // The relay that comes a moment after a direct connection is no better than that was a moment ago.
-            (Some(Trust::New), true) if change == Change::Up(Route::Relayed) => self.relied,
-            (_, true) => Some(Route::Relayed),
+            (Some(Trust::Doubted), true) | (None, true) => Some(Route::Relayed),
+            (Some(_), _) => Some(Route::Direct),
             (None, false) => None,
         };
         let before = std::mem::replace(&mut self.relied, best);

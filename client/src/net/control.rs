@@ -35,6 +35,8 @@ pub(super) enum ControlEvent {
         server: SocketAddr,
         /// The same for people.
         remote: SocketAddr,
+        /// The round trip to it.
+        rtt: Duration,
     },
     /// From the server.
     Message(FromServer),
@@ -120,8 +122,8 @@ impl Control {
             Err(NoWay::Untrusted(seen)) => return End::Untrusted(seen),
         };
         loop {
-            let (server, remote) = (reached.server, reached.remote());
-            if self.events.send(ControlEvent::Connected { server, remote }).await.is_err() {
+            let (server, remote, rtt) = (reached.server, reached.remote(), reached.connection.rtt());
+            if self.events.send(ControlEvent::Connected { server, remote, rtt }).await.is_err() {
                 return End::Over;
             }
             match self.serve(&mut reached, pause).await {

@@ -295,7 +295,8 @@ impl Driver {
     fn control(&mut self, event: ControlEvent) {
         let now = Instant::now();
         match event {
-            ControlEvent::Connected { server, remote } => {
+            ControlEvent::Connected { server, remote, rtt } => {
+                self.node.server_rtt = Some(rtt);
                 let server = canonical(server);
                 self.server = Some(server);
                 self.node.socket.set_relay(Some(server));

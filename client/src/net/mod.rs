@@ -83,6 +83,7 @@ impl Node {
             connected: false,
             observed: None,
             relay_remote: None,
+            server_rtt: None,
             next_request: 0,
             next_session: 0,
         };

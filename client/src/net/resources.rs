@@ -20,6 +20,9 @@ use super::quic_socket::QuicSocket;
 use super::session::{Outgoing, Session, SessionEvent, WRITE_QUEUE};
 use super::{interfaces, transport};
 
+/// Nobody expects more than this without having measured it.
+const LONGEST_EXPECTED: Duration = Duration::from_millis(100);
+
 /// Everything a peer needs from the node to act.
 pub(super) struct Resources {
     pub(super) config: NodeConfig,
@@ -36,6 +39,8 @@ pub(super) struct Resources {
     pub(super) observed: Option<SocketAddr>,
     /// Where relayed packets go, for people: the rendezvous, or the proxy on the way to it.
     pub(super) relay_remote: Option<SocketAddr>,
+    /// The round trip to the rendezvous, when last connected.
+    pub(super) server_rtt: Option<Duration>,
     pub(super) next_request: u32,
     pub(super) next_session: u64,
 }
@@ -85,6 +90,17 @@ impl Resources {
             tracing::debug!(%error, "a letter that is not sent; its messages wait for a connection");
             Vec::new()
         })
+    }
+
+    /// What to expect of a round trip to a peer before one was measured: a lost first packet is sent again after three of
+    /// them. As far as to the rendezvous is a fair guess for a path that the rendezvous was to help with, and twice that
+    /// for one through it.
+    pub(super) fn expected_rtt(&self, route: Route) -> Duration {
+        let rtt = self.server_rtt.unwrap_or(LONGEST_EXPECTED).min(LONGEST_EXPECTED);
+        match route {
+            Route::Direct => rtt,
+            Route::Relayed => rtt * 2,
+        }
     }
 
     /// Dials a peer at a punched address, or at that of a relay channel.

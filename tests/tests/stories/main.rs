@@ -6,6 +6,7 @@ mod judged;
 mod keys;
 mod meeting;
 mod restarts;
+mod switching;
 mod trouble;
 mod tunnel;
 

@@ -14,8 +14,9 @@ use crate::net::resources::{Resources, trickle_context};
 
 /// The dialler's handshake timeout and one second.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
-/// The round trip assumed for the first retransmission of a handshake before anything was measured.
-pub(super) const UNMEASURED: Duration = Duration::from_millis(100);
+
+/// How often a silent relay makes us ask the rendezvous. Each time both sides punch anew, too.
+const BETWEEN_DOUBTS: Duration = Duration::from_secs(2);
 
 /// An agent and the introduction it acts on.
 pub(super) struct Live {
@@ -68,10 +69,19 @@ impl Peer {
         mine
     }
 
-    /// Is the direct path alive? Of the relayed one the server says so itself.
+    /// Is this route alive? The path machine finds out about the direct one. Of the relay only the rendezvous knows: if it
+    /// was restarted it does not know our connection, and says so to whatever we ask; if it has ended the channel, it
+    /// gives us another, or refuses.
     pub(in crate::net) fn verify(&mut self, route: Route, now: Instant, node: &mut Resources) {
-        if let Some(live) = self.standing.as_mut().filter(|_| route == Route::Direct) {
-            live.agent.handle_command(Command::Verify, now);
+        match (route, &mut self.standing) {
+            (Route::Direct, Some(live)) => live.agent.handle_command(Command::Verify, now),
+            (Route::Direct, None) => {}
+            (Route::Relayed, _) => {
+                let lately = self.asked.is_some_and(|at| now < at + BETWEEN_DOUBTS);
+                if self.request.is_none() && !lately {
+                    self.introduce(now, node);
+                }
+            }
         }
         self.after_agents(now, node);
     }
@@ -95,7 +105,7 @@ impl Peer {
         if let path::Event::Heard { remote } = event {
             // Nothing is measured yet; the handshake measures.
             if let Some(way) = self.punching.as_ref().map(Live::way).filter(|_| self.dials(node)) {
-                self.dial(way, remote, UNMEASURED, node);
+                self.dial(way, remote, node.expected_rtt(Route::Direct), node);
             }
             return;
         }

@@ -21,7 +21,7 @@ use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
 use quinn::{Connection, Incoming};
 
-use self::direct::{Live, UNMEASURED};
+use self::direct::Live;
 use super::api::{NodeEvent, Party, SessionId};
 use super::lines::{Ended, Lines, Way};
 use super::resources::{Resources, letter_context, request_context, trickle_context};
@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pairing: Pairing,
     wanted: bool,
     request: Option<(u32, Instant)>,
+    /// When we last asked for an introduction.
+    asked: Option<Instant>,
     next_try: Option<Instant>,
     failures: usize,
     /// What the next request carries.
@@ -67,6 +69,7 @@ impl Peer {
             pairing,
             wanted: false,
             request: None,
+            asked: None,
             next_try: None,
             failures: 0,
             letter: Vec::new(),
@@ -151,7 +154,7 @@ impl Peer {
             envelope: node.envelope(self.id, &context, &self.letter),
         };
         if node.ask(ToServer::Introduce(introduce)) {
-            self.request = Some((request, now + REQUEST_TIMEOUT));
+            (self.request, self.asked) = (Some((request, now + REQUEST_TIMEOUT)), Some(now));
         } else {
             self.failed(now);
         }
@@ -243,7 +246,7 @@ impl Peer {
         }
         let (way, remote) = (Way::Channel(channel), channel.address());
         if self.dials(node) && !self.lines.contains(way, remote) {
-            self.dial(way, remote, UNMEASURED, node);
+            self.dial(way, remote, node.expected_rtt(Route::Relayed), node);
         }
     }
 
