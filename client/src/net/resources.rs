@@ -132,9 +132,10 @@ impl Resources {
         &mut self,
         peer: PeerId,
         route: Route,
+        rtt: Duration,
         incoming: Incoming,
     ) -> Option<(SessionId, mpsc::Sender<Outgoing>)> {
-        let configured = transport::peer_server(&self.config.certificate, peer, route);
+        let configured = transport::peer_server(&self.config.certificate, peer, route, rtt);
         let (config, seen) = configured.inspect_err(|error| tracing::error!(%error, "no TLS configuration")).ok()?;
         let connecting = incoming.accept_with(Arc::new(config));
         let connecting = connecting.inspect_err(|error| tracing::debug!(%error, "a broken handshake")).ok()?;

@@ -29,7 +29,7 @@ pub(super) fn endpoint(socket: Arc<QuicSocket>, own: &Certificate, own_id: PeerI
     config.grease_quic_bit(false);
     // quinn shows incoming connections only to an endpoint with a server configuration. Each is then accepted with one
     // that expects the peer at its address; this one expects ourselves, that is, nobody.
-    let (nobody, _) = peer_server(own, own_id, Route::Direct)?;
+    let (nobody, _) = peer_server(own, own_id, Route::Direct, MIN_INITIAL_RTT)?;
     let endpoint = Endpoint::new_with_abstract_socket(config, Some(nobody), socket, Arc::new(TokioRuntime))?;
     Ok(endpoint)
 }
@@ -66,11 +66,12 @@ pub(super) fn peer_server(
     own: &Certificate,
     expected: PeerId,
     route: Route,
+    rtt: Duration,
 ) -> Result<(ServerConfig, SeenPeer), TlsError> {
     let (tls, seen) = tls::server_config(own, Some(expected), ALPN_PEER)?;
     let crypto = QuicServerConfig::try_from(tls).map_err(no_initial_suite)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(peer_transport(route, MIN_INITIAL_RTT * 5)));
+    config.transport_config(Arc::new(peer_transport(route, rtt)));
     Ok((config, seen))
 }
 

@@ -105,7 +105,7 @@ impl Peer {
         if let path::Event::Heard { remote } = event {
             // Nothing is measured yet; the handshake measures.
             if let Some(way) = self.punching.as_ref().map(Live::way).filter(|_| self.dials(node)) {
-                self.dial(way, remote, node.expected_rtt(Route::Direct), node);
+                self.dial(way, remote, self.expected_rtt(Route::Direct, node), node);
             }
             return;
         }
@@ -113,6 +113,7 @@ impl Peer {
         match event {
             path::Event::Punched { remote, rtt, after } => {
                 let way = live.way();
+                self.measured = Some(rtt);
                 self.standing = Some(live);
                 node.emit(NodeEvent::Punched { peer: self.id, remote: remote.address, kind: remote.kind, rtt, after });
                 if self.dials(node) && !self.lines.contains(way, remote.address) {
@@ -145,6 +146,11 @@ impl Peer {
             }
             _ => {}
         }
+    }
+
+    /// What a handshake should expect of a round trip.
+    pub(super) fn expected_rtt(&self, route: Route, node: &Resources) -> Duration {
+        self.measured.filter(|_| route == Route::Direct).unwrap_or_else(|| node.expected_rtt(route))
     }
 
     /// A path, but nobody at its end who speaks QUIC with us.

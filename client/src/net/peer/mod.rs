@@ -60,6 +60,8 @@ pub(super) struct Peer {
     awaiting_session: Option<Instant>,
     lines: Lines,
     keepalive: Keepalive,
+    /// Of the path punched last.
+    measured: Option<Duration>,
 }
 
 impl Peer {
@@ -80,6 +82,7 @@ impl Peer {
             awaiting_session: None,
             lines: Lines::default(),
             keepalive: Keepalive::default(),
+            measured: None,
         }
     }
 
@@ -246,7 +249,7 @@ impl Peer {
         }
         let (way, remote) = (Way::Channel(channel), channel.address());
         if self.dials(node) && !self.lines.contains(way, remote) {
-            self.dial(way, remote, node.expected_rtt(Route::Relayed), node);
+            self.dial(way, remote, self.expected_rtt(Route::Relayed, node), node);
         }
     }
 
@@ -311,7 +314,8 @@ impl Peer {
         let Some(way) = way.filter(|_| !self.dials(node) && self.lines.has_room()) else {
             return incoming.ignore();
         };
-        if let Some((id, outgoing)) = node.accept(self.id, way.route(), incoming) {
+        let rtt = self.expected_rtt(way.route(), node);
+        if let Some((id, outgoing)) = node.accept(self.id, way.route(), rtt, incoming) {
             self.lines.begin(id, way, remote, outgoing);
         }
     }
