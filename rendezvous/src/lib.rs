@@ -34,10 +34,10 @@
 //!
 //! # Pure and not
 //!
-//! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do [`registry`],
-//! [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and [`stun_service`]. [`hub`] puts one lock around
-//! them but for the relay's switch, which has its own; [`connection`], [`socket`], [`forwarder`], [`tunnel`] and
-//! [`run`](mod@run) are the driver.
+//! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do
+//! [`connection_ids`], [`registry`], [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and
+//! [`stun_service`]. [`hub`] puts one lock around them but for the relay's switch, which has its own, and for the ids;
+//! [`connection`], [`socket`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
 //!
 //! # Limits
 //!
@@ -52,6 +52,7 @@ pub mod admission;
 pub mod budgets;
 pub mod config;
 pub mod connection;
+pub mod connection_ids;
 pub mod data_folder;
 pub mod forwarder;
 pub mod hub;

@@ -15,7 +15,6 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
     AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
-use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::{Admission, Verdict};
 use crate::config::Config;
 use crate::connection::serve;
+use crate::connection_ids::ConnectionIds;
 use crate::data_folder::{DataError, DataFolder};
 use crate::forwarder::Forwarder;
 use crate::hub::Hub;
@@ -172,7 +172,7 @@ impl Rendezvous {
                     alternate_port: layout.second_port,
                     alternate: other.map(|ip| SocketAddr::new(ip, layout.port)),
                 };
-                let (endpoint_config, server) = (endpoint_config(&identity), Some(quic.clone()));
+                let (endpoint_config, server) = (endpoint_config(&identity)?, Some(quic.clone()));
                 let endpoint = Endpoint::new_with_abstract_socket(
                     endpoint_config,
                     server,
@@ -355,17 +355,16 @@ fn derive(identity: &Identity, purpose: &str) -> [u8; 32] {
 
 /// After a restart clients go on sending to connections that are gone. They are told so at once by a stateless reset
 /// (RFC 9000, section 10.3), for which the key and the check in the connection ids must be those of before.
-fn endpoint_config(identity: &Identity) -> EndpointConfig {
+fn endpoint_config(identity: &Identity) -> Result<EndpointConfig, getrandom::Error> {
     let reset_key = derive(identity, "punchline rendezvous stateless reset v1");
-    let [a, b, c, d, e, f, g, h, ..] = derive(identity, "punchline rendezvous connection ids v1");
-    let id_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let ids = ConnectionIds::new(&derive(identity, "punchline rendezvous connection ids v2"), getrandom::u64()?);
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset_key)));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config.cid_generator(move || Box::new(ids.clone()));
     // Only ids that this server gave out get this far, so quinn's 50 a second would merely delay a thousand clients.
     config.min_reset_interval(Duration::from_millis(1));
     // The QUIC bit tells QUIC from STUN (RFC 9443).
     config.grease_quic_bit(false);
-    config
+    Ok(config)
 }
 
 /// The endpoint of those who come through tunnels. Each stays in its own.
@@ -374,9 +373,9 @@ fn tunnelled(
     mut quic: ServerConfig,
     socket: Arc<TunnelSocket>,
     index: SocketIndex,
-) -> io::Result<Listener> {
+) -> Result<Listener, StartError> {
     quic.migration(false);
-    let (config, runtime) = (endpoint_config(identity), Arc::new(TokioRuntime));
+    let (config, runtime) = (endpoint_config(identity)?, Arc::new(TokioRuntime));
     let address = socket.local_addr()?;
     let endpoint = Endpoint::new_with_abstract_socket(config, Some(quic), socket.clone(), runtime)?;
     // Over TCP there is no NAT to look at.
