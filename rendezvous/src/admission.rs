@@ -9,9 +9,7 @@ use std::time::Instant;
 
 use common::introduction::CloseCode;
 
-use crate::limits::{
-    HANDSHAKES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_OF_SOURCE, Limits, Source, SourceBuckets, UNREGISTERED,
-};
+use crate::limits::{HANDSHAKES, HANDSHAKES_OF_SOURCE, Limits, RETRY_HOLDS, Source, SourceBuckets, UNREGISTERED};
 
 /// What to do with the first packet of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +29,8 @@ pub enum Verdict {
 pub struct Admission {
     limits: Limits,
     handshakes: usize,
+    /// Until then proofs are asked for.
+    asking: Option<Instant>,
     unproven: SourceBuckets,
     proven: SourceBuckets,
     connections: BTreeMap<Source, usize>,
@@ -43,6 +43,7 @@ impl Admission {
         Admission {
             limits,
             handshakes: 0,
+            asking: None,
             unproven: SourceBuckets::new(HANDSHAKES_OF_SOURCE, key),
             proven: SourceBuckets::new(HANDSHAKES_OF_SOURCE, key.rotate_left(32)),
             connections: BTreeMap::new(),
@@ -60,14 +61,22 @@ impl Admission {
             if self.is_crowded(source) || !self.proven.take(source, now) {
                 return Verdict::Refuse;
             }
-        } else if self.handshakes >= HANDSHAKES_BEFORE_RETRY
-            || self.is_crowded(source)
-            || !self.unproven.take(source, now)
-        {
+        } else if self.is_asking(now) || self.is_crowded(source) || !self.unproven.take(source, now) {
             return Verdict::Retry;
         }
         self.handshakes += 1;
         Verdict::Accept
+    }
+
+    /// Who was asked may have repeated its first packet before it heard the question. Were that one accepted because there
+    /// is room again, the server would begin a handshake that nobody goes on with, and keep it for [`PATIENCE`].
+    ///
+    /// [`PATIENCE`]: crate::limits::PATIENCE
+    fn is_asking(&mut self, now: Instant) -> bool {
+        if self.handshakes >= self.limits.handshakes_before_retry {
+            self.asking = Some(now + RETRY_HOLDS);
+        }
+        self.asking.is_some_and(|until| now < until)
     }
 
     /// A handshake that was accepted has succeeded or failed.
@@ -122,14 +131,22 @@ mod tests {
     fn a_proof_is_asked_for_only_under_load() {
         let now = Instant::now();
         let mut admission = admission(10);
-        for n in 0..HANDSHAKES_BEFORE_RETRY {
+        for n in 0..Limits::default().handshakes_before_retry {
             assert_eq!(admission.judge(ALICE, false, now), Verdict::Accept, "handshake {n}");
         }
         assert_eq!(admission.judge(BOB, false, now), Verdict::Retry);
         assert_eq!(admission.judge(BOB, true, now), Verdict::Accept);
         admission.handshake_ended();
         admission.handshake_ended();
-        assert_eq!(admission.judge(BOB, false, now), Verdict::Accept);
+        assert_eq!(admission.judge(BOB, false, now), Verdict::Retry, "what he repeats is not begun a second time");
+        assert_eq!(admission.judge(BOB, false, now + RETRY_HOLDS), Verdict::Accept);
+    }
+
+    #[test]
+    fn an_operator_may_ask_everybody_for_a_proof() {
+        let mut admission = Admission::new(Limits { handshakes_before_retry: 0, ..Limits::default() }, 7);
+        assert_eq!(admission.judge(ALICE, false, Instant::now()), Verdict::Retry);
+        assert_eq!(admission.judge(ALICE, true, Instant::now()), Verdict::Accept);
     }
 
     #[test]

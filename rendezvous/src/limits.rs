@@ -71,9 +71,9 @@ pub const OUTGOING_BYTES: usize = 256 * 1024;
 /// From the first packet to the end of the handshake, and from there to the registration: ten round trips of a bad
 /// satellite link.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// Handshakes under way that are still answered without a Retry. A signature and a key agreement take about 0.3 ms, so
-/// this many are done in 50 ms: more at once is a flood, or a restart, for which one more round trip is no loss.
-pub const HANDSHAKES_BEFORE_RETRY: usize = 150;
+/// How long a Retry is asked for after the last time that there was reason to. Clients whose packet waits in our socket for
+/// as long as the kernel lets it repeat it after 0.3 and 0.9 s.
+pub const RETRY_HOLDS: Duration = Duration::from_secs(2);
 /// Handshakes under way at all. Beyond it new ones are dropped: clients repeat their first packet by themselves.
 pub const HANDSHAKES: usize = 1000;
 /// Connections beyond the registrations that there is room for: those that have not registered yet, or are to be told
@@ -94,6 +94,10 @@ pub struct Limits {
     pub connections_per_ipv4: usize,
     /// Connections from one IPv6 /56, which is one home or one office (RFC 6177).
     pub connections_per_ipv6_56: usize,
+    /// Handshakes under way that are still answered without a Retry. A signature and a key agreement take about 0.3 ms, so
+    /// 150 are done in 50 ms: more at once is a flood, or a restart, for which one more round trip is no loss. With 0
+    /// everybody has to prove the address first.
+    pub handshakes_before_retry: usize,
     /// Relay channels. Each costs about 400 bytes: twenty thousand clients who talk to ten others each have these.
     pub relay_channels: usize,
     /// Bytes of relay frames that one key may send in a second. 4 MiB are 33 Mb/s: a file goes, and a VPS with a
@@ -110,6 +114,7 @@ impl Default for Limits {
             registrations: 20_000,
             connections_per_ipv4: 1024,
             connections_per_ipv6_56: 256,
+            handshakes_before_retry: 150,
             relay_channels: 100_000,
             relay_bytes_per_second: const { NonZeroU32::new(4 << 20).expect("not zero") },
             relay_packets_per_second: const { NonZeroU32::new(8000).expect("not zero") },
