@@ -1,9 +1,8 @@
 //! Where the pure server meets the connections: one lock, one numbering, one bounded queue for each client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use common::identity::PeerId;
 use common::introduction::{CloseCode, MAX_CONTROL_FRAME, StunEndpoints, ToServer};
 use common::wire;
 use quinn::{Connection, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::admission::{Admission, Verdict};
 use crate::forwarder::Forwarder;
@@ -31,39 +30,84 @@ pub enum Outgoing {
 #[derive(Debug)]
 struct Client {
     connection: Connection,
-    queue: mpsc::Sender<Outgoing>,
-    waiting: Arc<Waiting>,
+    queue: Arc<Queue>,
 }
 
-/// The bytes of the frames in one client's queue.
+/// What waits for one client. A channel of tokio would keep room for 32 frames of each client for as long as it is there.
 #[derive(Debug, Default)]
-struct Waiting(AtomicUsize);
+struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Outgoing>,
+    /// Of the frames in the queue and of the one that is being written.
+    bytes: usize,
+    /// Nothing will be added.
+    ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, next: Outgoing) -> bool {
+        let mut waiting = self.lock();
+        let bytes = waiting.bytes + if let Outgoing::Frame(frame) = &next { frame.len() } else { 0 };
+        let room = bytes <= OUTGOING_BYTES && waiting.queue.len() < OUTGOING_QUEUE;
+        if room {
+            waiting.bytes = bytes;
+            waiting.queue.push_back(next);
+            drop(waiting);
+            self.news.notify_one();
+        }
+        room
+    }
+}
 
 /// What a connection is to write.
 #[derive(Debug)]
-pub struct Outbox {
-    queue: mpsc::Receiver<Outgoing>,
-    waiting: Arc<Waiting>,
-}
+pub struct Outbox(Arc<Queue>);
 
 impl Outbox {
     /// The next one. Before it asks for another one, the caller must have written it.
     pub async fn next(&mut self) -> Option<Outgoing> {
-        self.queue.recv().await
+        loop {
+            {
+                let mut waiting = self.0.lock();
+                let next = waiting.queue.pop_front();
+                if waiting.queue.is_empty() {
+                    // Clients are silent most of the time.
+                    waiting.queue = VecDeque::new();
+                }
+                if next.is_some() || waiting.ended {
+                    return next;
+                }
+            }
+            self.0.news.notified().await;
+        }
     }
 
     /// A frame of this length is on its way.
     pub fn written(&self, bytes: usize) {
-        self.waiting.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.0.lock().bytes -= bytes;
     }
 }
 
 impl Client {
     /// False if the client has not read what was sent before.
     fn send(&self, frame: Vec<u8>) -> bool {
-        let bytes = frame.len();
-        let before = self.waiting.0.fetch_add(bytes, Ordering::Relaxed);
-        before + bytes <= OUTGOING_BYTES && self.queue.try_send(Outgoing::Frame(frame)).is_ok()
+        self.queue.push(Outgoing::Frame(frame))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.queue.lock().ended = true;
+        self.queue.news.notify_one();
     }
 }
 
@@ -121,13 +165,12 @@ impl Hub {
         socket: SocketIndex,
         stun: StunEndpoints,
     ) -> (ConnectionId, Outbox) {
-        let (queue, outgoing) = mpsc::channel(OUTGOING_QUEUE);
-        let waiting = Arc::new(Waiting::default());
-        let outbox = Outbox { queue: outgoing, waiting: waiting.clone() };
+        let queue = Arc::new(Queue::default());
+        let outbox = Outbox(queue.clone());
         let mut state = self.lock();
         let id = ConnectionId(state.next);
         state.next += 1;
-        state.clients.insert(id, Client { connection: connection.clone(), queue, waiting });
+        state.clients.insert(id, Client { connection: connection.clone(), queue });
         let location = Location { socket, local_ip: connection.local_ip(), address: connection.remote_address() };
         state.server.handle_connected(id, peer, location, stun, Instant::now());
         state.pump();
@@ -219,7 +262,7 @@ impl State {
                 Output::Close(to, code) => {
                     let Some(client) = self.clients.remove(&to) else { continue };
                     tracing::debug!(connection = to.0, ?code, "closing");
-                    if client.queue.try_send(Outgoing::Close(code)).is_err() {
+                    if !client.queue.push(Outgoing::Close(code)) {
                         close(&client.connection, code);
                     }
                 }
