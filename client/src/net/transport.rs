@@ -48,6 +48,8 @@ pub(super) fn rendezvous_client(own: &Certificate, expected: PeerId) -> Result<(
     transport.keep_alive_interval(Some(RENDEZVOUS_KEEPALIVE));
     transport.max_idle_timeout(Some(VarInt::from_u32(RENDEZVOUS_IDLE.as_millis() as u32).into()));
     transport.initial_rtt(RENDEZVOUS_INITIAL_RTT);
+    // Frames are small, and each probe of a larger MTU is 1,450 bytes of work for the server.
+    transport.mtu_discovery_config(None);
     client(own, expected, ALPN_RENDEZVOUS, transport)
 }
 
