@@ -197,6 +197,31 @@ fn a_peer_whose_nat_rebooted_is_found_at_its_new_address() {
 }
 
 #[test]
+fn a_laptop_that_slept_for_ten_minutes_is_told_within_seconds_and_meets_its_peer_again() {
+    let mut world = World::new(Some(Nat::home()), Some(Nat::home()), false);
+    world.introduce_both(HOP, HOP, Duration::from_secs(30));
+    let asleep = world.agents[ALICE].take();
+    world.run_for(Duration::from_secs(600));
+    let lost = |world: &World, who: usize| world.events[who].iter().any(|(_, event)| *event == Event::Lost);
+    assert!(lost(&world, BOB), "whoever stayed awake missed her: {:?}", world.events[BOB]);
+
+    let woke = world.now - world.start;
+    world.agents[ALICE] = asleep;
+    world.command(ALICE, Command::Verify);
+    world.run_for(Duration::from_secs(6));
+    assert!(lost(&world, ALICE), "both NATs have forgotten them: {:?}", world.events[ALICE]);
+    let (told, _) = *world.events[ALICE].last().expect("an event");
+    assert!(told > woke && told - woke < Duration::from_secs(6), "{:?}", told - woke);
+
+    world.events = Default::default();
+    world.introduce_again();
+    world.run_for(Duration::from_secs(1));
+    for events in &world.events {
+        assert!(events.iter().any(|(_, event)| matches!(event, Event::Punched { .. })), "{events:?}");
+    }
+}
+
+#[test]
 fn a_stranger_gets_no_answer_and_changes_nothing() {
     let mut world = World::new(None, None, false);
     world.introduce(ALICE, false);
