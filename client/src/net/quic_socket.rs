@@ -147,10 +147,10 @@ impl QuicSocket {
 
     /// Takes the payload of one frame out, for the next time that quinn asks.
     fn unwrap(&self, frame: &[u8]) {
-        let Some((channel, payload)) = relay::parse(frame) else { return };
+        let Some((channel, packet)) = packet_in(frame) else { return };
         let mut unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
-        if unwrapped.len() < UNWRAPPED && datagram::classify(payload) == Kind::Quic {
-            unwrapped.push_back((channel.address(), payload.to_vec()));
+        if unwrapped.len() < UNWRAPPED {
+            unwrapped.push_back((channel.address(), packet.to_vec()));
         }
     }
 
@@ -160,9 +160,7 @@ impl QuicSocket {
         let mut count = 0;
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
             let Some((addr, payload)) = unwrapped.pop_front() else { break };
-            let length = payload.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&payload[..length]);
-            *meta = RecvMeta { addr, len: length, stride: length, ecn: None, dst_ip: None };
+            hand_out(&payload, addr, buffer, meta);
             count += 1;
         }
         count
@@ -200,17 +198,13 @@ impl QuicSocket {
             let Poll::Ready((tunnel, datagram)) = self.lanes.poll_recv(cx) else { break };
             let (addr, packet) = match datagram::classify(&datagram) {
                 Kind::Quic => (tunnel, datagram.as_slice()),
-                Kind::Relay => match relay::parse(&datagram) {
-                    Some((channel, payload)) if datagram::classify(payload) == Kind::Quic => {
-                        (channel.address(), payload)
-                    }
-                    _ => continue,
+                Kind::Relay => match packet_in(&datagram) {
+                    Some((channel, packet)) => (channel.address(), packet),
+                    None => continue,
                 },
                 Kind::Stun | Kind::Junk => continue,
             };
-            let len = packet.len().min(buffer.len());
-            buffer[..len].copy_from_slice(&packet[..len]);
-            *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+            hand_out(packet, addr, buffer, meta);
             count += 1;
         }
         if count > 0 { Poll::Ready(count) } else { Poll::Pending }
@@ -238,14 +232,24 @@ impl QuicSocket {
     }
 }
 
+/// The QUIC packet in a relay frame, and its channel. Nothing else is ever sent in one.
+fn packet_in(frame: &[u8]) -> Option<(RelayChannel, &[u8])> {
+    relay::parse(frame).filter(|(_, payload)| datagram::classify(payload) == Kind::Quic)
+}
+
+/// Gives quinn one packet, as if it had been received from this address.
+fn hand_out(packet: &[u8], addr: SocketAddr, buffer: &mut [u8], meta: &mut RecvMeta) {
+    let len = packet.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&packet[..len]);
+    *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+}
+
 /// If a receive buffer holds nothing but frames of one channel: removes what stands around their payloads, in place. The
 /// channel, the stride of what remains, and its length.
 fn unwrap_all(buffer: &mut [u8], stride: usize) -> Option<(RelayChannel, usize, usize)> {
     let stride = stride.max(1);
-    let (channel, _) = relay::parse(buffer.get(..stride.min(buffer.len()))?)?;
-    let fits = |frame: &[u8]| {
-        relay::parse(frame).is_some_and(|(of, payload)| of == channel && datagram::classify(payload) == Kind::Quic)
-    };
+    let (channel, _) = packet_in(buffer.get(..stride.min(buffer.len()))?)?;
+    let fits = |frame: &[u8]| packet_in(frame).is_some_and(|(of, _)| of == channel);
     if !buffer.chunks(stride).all(fits) {
         return None;
     }
