@@ -59,6 +59,8 @@ pub mod hub;
 pub mod introductions;
 pub mod limits;
 pub mod listen;
+#[cfg(test)]
+mod people;
 pub mod registry;
 pub mod relay;
 pub mod run;

@@ -3,16 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use common::identity::Identity;
 use common::introduction::{FromServer, Introduce, Register, StunEndpoints, ToServer};
 use common::nat::NatProfile;
-use common::pairing::Capability;
 
 use super::channels::Channels;
 use super::quota::Quota;
 use super::switch::{Dropped, Run, Switch};
 use super::*;
 use crate::limits::{Limits, RELAY_ABSENCE};
+use crate::people::{at, capability, key};
 use crate::server::{ConnectionId, Output, Server};
 
 #[test]
@@ -240,20 +239,6 @@ fn nothing_grows_when_pairs_come_and_go() {
         largest = largest.max(lines + parties);
     }
     assert!(largest <= 3 * (RELAY_ABSENCE.as_secs() as usize + 1), "{largest}");
-}
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-fn key(peer: u8) -> PeerId {
-    Identity::from_seed(&[peer; 32]).peer_id()
-}
-
-fn capability(n: u32) -> Capability {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&n.to_be_bytes());
-    Capability(bytes)
 }
 
 fn register(contacts: &[u32]) -> Register {

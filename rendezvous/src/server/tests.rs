@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::identity::Identity;
 use common::introduction::MAX_ADDRESSES;
 use common::nat::NatProfile;
-use common::pairing::Capability;
 use proptest::prelude::*;
 
 use super::*;
 use crate::limits::{INTRODUCTIONS, INTRODUCTIONS_TO_ONE, TRICKLES};
+use crate::people::{at, capability, key};
 
 #[test]
 fn both_are_told_in_the_same_batch_and_only_what_they_may_know() {
@@ -427,20 +426,6 @@ proptest! {
 }
 
 const MAX_CONTACTS: u32 = common::introduction::MAX_CAPABILITIES as u32;
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-fn key(peer: u8) -> PeerId {
-    Identity::from_seed(&[peer; 32]).peer_id()
-}
-
-fn capability(n: u32) -> Capability {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&n.to_be_bytes());
-    Capability(bytes)
-}
 
 fn stun_endpoints() -> StunEndpoints {
     StunEndpoints { alternate_port: 3479, alternate: None }
