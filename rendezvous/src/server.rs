@@ -329,10 +329,8 @@ impl Server {
         now: Instant,
     ) -> Result<(), Fault> {
         let Introduce { request, peer: wanted, capability, sealed, envelope } = introduce;
-        if sealed.len() > MAX_SEALED {
-            return Err(Fault::Protocol(format!("a sealed box has at most {MAX_SEALED} bytes")));
-        }
-        check_envelope(&envelope)?;
+        at_most(MAX_SEALED, "a sealed box", &sealed)?;
+        at_most(MAX_ENVELOPE, "an envelope", &envelope)?;
         if !self.budgets.may_ask(peer, now) {
             return Err(Fault::RateLimited("too many introductions"));
         }
@@ -364,24 +362,25 @@ impl Server {
     }
 
     fn trickle(&mut self, peer: PeerId, trickle: Trickle, now: Instant) -> Result<(), Fault> {
-        if trickle.sealed.len() > MAX_SEALED {
-            return Err(Fault::Protocol(format!("a sealed box has at most {MAX_SEALED} bytes")));
-        }
-        // An introduction that has expired is no fault of the client's, and one that never was must look the same.
+        at_most(MAX_SEALED, "a sealed box", &trickle.sealed)?;
         let to = self.introductions.trickle(trickle.introduction, peer, now);
-        if let Some(to) = to.and_then(|to| self.registry.get(&to)).map(|registration| registration.connection) {
-            self.send(to, FromServer::Trickle(trickle));
-        }
+        self.pass_on(to, FromServer::Trickle(trickle));
         Ok(())
     }
 
     fn letter(&mut self, peer: PeerId, letter: Letter, now: Instant) -> Result<(), Fault> {
-        check_envelope(&letter.envelope)?;
+        at_most(MAX_ENVELOPE, "an envelope", &letter.envelope)?;
         let to = self.introductions.letter(letter.introduction, peer, now);
-        if let Some(to) = to.and_then(|to| self.registry.get(&to)).map(|registration| registration.connection) {
-            self.send(to, FromServer::Letter(letter));
-        }
+        self.pass_on(to, FromServer::Letter(letter));
         Ok(())
+    }
+
+    /// To the other party of an introduction, if that is here. An introduction that has expired is no fault of the
+    /// client's, and one that never was must look the same.
+    fn pass_on(&mut self, to: Option<PeerId>, message: FromServer) {
+        if let Some(to) = to.and_then(|to| self.registry.get(&to)).map(|registration| registration.connection) {
+            self.send(to, message);
+        }
     }
 
     fn send(&mut self, to: ConnectionId, message: FromServer) {
@@ -411,11 +410,11 @@ impl Server {
     }
 }
 
-fn check_envelope(envelope: &[u8]) -> Result<(), Fault> {
-    match envelope.len() {
-        0..=MAX_ENVELOPE => Ok(()),
-        _ => Err(Fault::Protocol(format!("an envelope has at most {MAX_ENVELOPE} bytes"))),
+fn at_most(most: usize, what: &str, bytes: &[u8]) -> Result<(), Fault> {
+    if bytes.len() > most {
+        return Err(Fault::Protocol(format!("{what} has at most {most} bytes")));
     }
+    Ok(())
 }
 
 #[cfg(test)]
