@@ -9,7 +9,7 @@ use common::session::{MAX_PEER_FRAME, PeerFrame};
 use common::tls::SeenPeer;
 use common::wire::{self, FrameReader};
 use quinn::{Connecting, Connection, ConnectionError, RecvStream, SendStream, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::api::SessionId;
@@ -118,8 +118,15 @@ impl Session {
         let Ok((send, receive)) = opened else { return self.down(&connection.closed().await) };
         let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name) };
         let (_, never) = mpsc::channel(1);
-        let writing = write(send, hello, std::mem::replace(&mut self.outgoing, never));
-        let reading = self.read(&connection, receive);
+        // With our greeting the dialler closes what this connection takes the place of. So the side that accepts greets
+        // only when its driver has been told of this one: else the end of the old one could be told first, as a loss.
+        let (told, may_greet) = oneshot::channel();
+        let mut told = Some(told);
+        if self.dialled {
+            tell(&mut told);
+        }
+        let writing = write(send, hello, may_greet, std::mem::replace(&mut self.outgoing, never));
+        let reading = self.read(&connection, receive, told);
         tokio::select! {
             bye = writing => bye.close(&connection),
             refused = reading => if let Some(bye) = refused { bye.close(&connection) },
@@ -128,7 +135,12 @@ impl Session {
     }
 
     /// Reads frames until the connection or the peer's protocol ends.
-    async fn read(&self, connection: &Connection, mut receive: RecvStream) -> Option<Bye> {
+    async fn read(
+        &self,
+        connection: &Connection,
+        mut receive: RecvStream,
+        mut told: Option<oneshot::Sender<()>>,
+    ) -> Option<Bye> {
         let (peer, id) = (self.peer, self.id);
         let mut reader = FrameReader::new(MAX_PEER_FRAME);
         let mut buffer = vec![0; 16 * 1024];
@@ -158,14 +170,34 @@ impl Session {
                 if self.events.send(event).await.is_err() {
                     return Some(Bye::Stopping);
                 }
+                // The first event is that this session is up.
+                tell(&mut told);
             }
         }
     }
 }
 
+/// Lets the greeting go, once.
+fn tell(told: &mut Option<oneshot::Sender<()>>) {
+    if let Some(told) = told.take() {
+        // Whoever waited for it may be gone.
+        let _ = told.send(());
+    }
+}
+
 /// Writes until the session is to be closed; why.
-async fn write(mut send: SendStream, hello: PeerFrame, mut outgoing: mpsc::Receiver<Outgoing>) -> Bye {
-    let mut next = Outgoing::Frame(hello);
+async fn write(
+    mut send: SendStream,
+    hello: PeerFrame,
+    may_greet: oneshot::Receiver<()>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+) -> Bye {
+    // Before the greeting nothing can be given to a session but its end.
+    let mut next = tokio::select! {
+        biased;
+        Ok(()) = may_greet => Outgoing::Frame(hello),
+        end = outgoing.recv() => end.unwrap_or(Outgoing::Close(Bye::Stopping)),
+    };
     loop {
         match next {
             Outgoing::Frame(frame) => match wire::encode(&frame, MAX_PEER_FRAME) {
