@@ -6,8 +6,9 @@
 //! back: engine, messenger (shown once, acknowledged each time), an [`output::Event`], a line of text or of JSON. What
 //! lasts stands in the data folder ([`data`]).
 //!
-//! Only `online::drive` knows the clock, randomness and the node; engine, tasks, messenger and output are plain
-//! functions of what is put in, and are tested that way.
+//! What the network side decides (whom to ask for, where to punch, which connection counts) is the machine of [`node`];
+//! [`net`] is its driver. Only that and `online::drive` know the clock, randomness and sockets; engine, tasks, messenger,
+//! node and output are plain functions of what is put in, and are tested that way.
 //!
 //! Limits: there is no store yet. Messages live in memory until they are delivered, `chat` says which were not, and
 //! somebody who is offline cannot be written to. One process is online with one data folder at a time.
@@ -18,6 +19,7 @@ pub mod data;
 pub mod exit;
 pub mod messenger;
 pub mod net;
+pub mod node;
 pub mod online;
 pub mod output;
 mod random;

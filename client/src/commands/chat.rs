@@ -8,7 +8,7 @@ use super::{Context, Online};
 use crate::cli;
 use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
-use crate::net::{NodeCommand, NodeEvent, Party};
+use crate::node::{NodeCommand, NodeEvent, Party};
 use crate::online::{End, Line, Moment, Obstacle, Out, Room, Signal, Task};
 use crate::output::Event;
 

@@ -10,7 +10,7 @@ use super::{Context, Online};
 use crate::cli;
 use crate::data::{DataDir, Holder};
 use crate::exit::{Exit, Failure};
-use crate::net::{Entrance, NodeEvent};
+use crate::node::{Entrance, NodeEvent};
 use crate::online::{End, Moment, Out, Room, Signal, Task};
 use crate::output::Event;
 

@@ -9,7 +9,7 @@ use common::session::{PeerFrame, Route};
 use super::{Context, Online};
 use crate::cli;
 use crate::exit::{Exit, Failure};
-use crate::net::{NodeCommand, NodeEvent, Party};
+use crate::node::{NodeCommand, NodeEvent, Party};
 use crate::online::{End, Moment, Obstacle, Out, Room, Signal, Task};
 use crate::output::{Event, Millis};
 

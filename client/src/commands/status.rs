@@ -3,7 +3,7 @@
 use super::{Context, JOIN_FIRST, Stop};
 use crate::data::{Holder, Status};
 use crate::exit::Failure;
-use crate::net::Entrance;
+use crate::node::Entrance;
 use crate::output::{Event, SessionLine, Who};
 
 pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {

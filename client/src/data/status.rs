@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::file::{self, Durability};
-use crate::net::Entrance;
+use crate::node::Entrance;
 use crate::output::Millis;
 
 /// The format written.

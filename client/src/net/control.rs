@@ -1,6 +1,5 @@
 //! The one connection to the rendezvous: made, registered, kept, and made again, for as long as the node runs.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::reach::{NoWay, Reach, Reached};
 use super::session::LAST_WORDS;
 use super::tunnel::Tunnel;
+use crate::node::ControlEvent;
 
 /// The first pause after a failure, at most; doubled up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
@@ -25,28 +25,6 @@ const PENALTY_PAUSE: Duration = Duration::from_secs(30);
 const TAKEOVER: Duration = Duration::from_secs(5);
 /// A rendezvous with the wrong key may be an old server that comes back; there is no hurry.
 const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
-
-/// What the driver hears.
-#[derive(Debug)]
-pub(super) enum ControlEvent {
-    /// A connection stands; what the server says comes next.
-    Connected {
-        /// Where relay frames go and come from: the server's address, or that of a tunnel to it.
-        server: SocketAddr,
-        /// The same for people.
-        remote: SocketAddr,
-        /// The round trip to it.
-        rtt: Duration,
-    },
-    /// From the server.
-    Message(FromServer),
-    /// No connection (any more); another attempt follows.
-    Lost { reason: String },
-    /// Somebody with another key answered.
-    Untrusted { seen: PeerId },
-    /// Another client has taken our place; no attempt follows.
-    Replaced,
-}
 
 pub(super) struct Control {
     pub(super) reach: Reach,

@@ -22,6 +22,7 @@ pub(super) struct Discovering {
     fresh: Arc<UdpSocket>,
     answers: mpsc::Receiver<Stun>,
     reader: JoinHandle<()>,
+    finished: bool,
 }
 
 impl Discovering {
@@ -39,7 +40,7 @@ impl Discovering {
         let _ = fresh.writable().await;
         let reader = tokio::spawn(read(fresh.clone(), sender));
         let machine = Discovery::new(Config { fresh_port, ..config }, now);
-        let mut run = Discovering { machine, fresh, answers, reader };
+        let mut run = Discovering { machine, fresh, answers, reader, finished: false };
         run.send(main);
         Some(run)
     }
@@ -77,7 +78,14 @@ impl Discovering {
     }
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        self.machine.poll_event()
+        let event = self.machine.poll_event();
+        self.finished |= matches!(event, Some(Event::Finished(_)));
+        event
+    }
+
+    /// Has it told all?
+    pub(super) fn finished(&self) -> bool {
+        self.finished
     }
 
     /// In the order of the machine: it is the order in which the NAT makes its mappings.

@@ -1,53 +1,69 @@
-//! The node: sockets, QUIC, and the driver of the core's machines.
+//! The node: sockets, QUIC, and the driver of [`crate::node`]'s machine.
 //!
-//! The walk of a packet: the sockets (`quic_socket.rs`) receive it and looks at its first bytes. QUIC goes on to quinn and comes out
-//! as frames of a session, or as messages of the rendezvous. STUN goes to the driver, which offers it to its
-//! peers; the agent whose probe it is takes it, and what the agent then wants to send leaves by the same sockets.
+//! The walk of a packet: the sockets (`quic_socket.rs`) receive it and look at its first bytes. QUIC goes on to quinn and comes out
+//! as frames of a session, or as messages of the rendezvous. STUN goes to the driver, which offers it to the machine;
+//! the agent whose probe it is takes it, and what the agent then wants to send leaves by the same sockets.
 //!
-//! The walk of a wish: [`NodeCommand::Want`] makes the driver ask the rendezvous for an introduction; the answer becomes a
-//! punching agent ([`common::path`]) and a connection through the relay; the agent's first answered probe becomes another,
-//! direct one. The side with the lower id dials both; the first frame of the peer on each becomes [`NodeEvent::Up`].
-//!
-//! When the network changes (`watch.rs`), the connection to the rendezvous is made anew at once, and everybody with whom we
-//! talk or want to is met again. Relayed connections outlive that: the rendezvous knows the key, not the address.
-//!
-//! Where UDP is blocked the rendezvous is reached through a tunnel (`reach.rs`, `tunnel/`). For everything else here that is one
-//! more address: relayed connections go on over it, and over UDP again when that comes back.
+//! Changes of the network are noticed in `watch.rs`. Where UDP is blocked the rendezvous is reached through a tunnel
+//! (`reach.rs`, `tunnel/`). For everything else here that is one more address: relayed connections go on over it, and over
+//! UDP again when that comes back.
 //!
 //! # Limits
 //!
 //! A tunnel leads to the rendezvous alone. There is no other server to go through.
 
-pub mod api;
 mod control;
 mod discovering;
 mod driver;
 mod interfaces;
-mod lines;
-mod peer;
 mod quic_socket;
 mod reach;
-mod resources;
 mod session;
 mod transport;
 mod tunnel;
 mod watch;
 
-use std::collections::VecDeque;
+use std::time::SystemTime;
 
+use common::identity::{Identity, PeerId};
+use common::link::Rendezvous;
 use common::tls::Certificate;
-
-pub use api::{Entrance, NodeCommand, NodeConfig, NodeError, NodeEvent, Party, SessionId};
 use tokio::sync::mpsc;
 use tokio::sync::watch::channel as watch_channel;
 use tokio::task::JoinHandle;
 
-use driver::{Driver, Inputs};
+use crate::node::{Config, Machine, NodeCommand, NodeEvent, Random};
+use driver::{Driver, Inputs, Means};
 use quic_socket::QuicSocket;
 use reach::Reach;
-use resources::Resources;
 use transport::TlsOrIo;
 
+/// Everything a node needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Who we are.
+    pub identity: Identity,
+    /// The certificate shown to peers: [`Certificate::new`] of the identity. The rendezvous is always shown the
+    /// identity's own.
+    pub certificate: Certificate,
+    /// Where we register.
+    pub rendezvous: Rendezvous,
+    /// The name that we suggest for ourselves to peers.
+    pub name: String,
+    /// Whom we know; nobody else is answered.
+    pub contacts: Vec<PeerId>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// No socket.
+    #[error("cannot open a UDP socket: {0}; is there a network, and may this program use it?")]
+    Socket(#[source] std::io::Error),
+    /// The identity makes no certificate, or TLS no configuration.
+    #[error(transparent)]
+    Tls(#[from] common::tls::TlsError),
+}
 /// A running node. Dropping it ends everything; [`Node::shutdown`] also waits until the goodbyes are sent.
 #[derive(Debug)]
 pub struct Node {
@@ -68,27 +84,30 @@ impl Node {
             })?;
         let (requests, asked) = mpsc::channel(64);
         let (control_events, control) = mpsc::channel(64);
-        let (session_events, sessions) = mpsc::channel(256);
-        let (register, registration) = watch_channel(driver::first_registration());
-        let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous.clone());
+        let (reports, sessions) = mpsc::channel(256);
+        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let machine = Machine::new(Config {
+            identity: config.identity.clone(),
+            rendezvous: config.rendezvous.key,
+            epoch,
+            contacts: config.contacts,
+            random: Random::new(|bytes| getrandom::fill(bytes).is_ok()),
+        });
+        let (register, registration) = watch_channel(machine.registration().clone());
+        let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous);
         let reach = Reach { endpoint: endpoint.clone(), lanes: socket.lanes().clone(), certificate, rendezvous };
-        let node = Resources {
-            config,
-            own_id,
+        let (move_on, moved) = watch_channel(0);
+        let means = Means {
+            certificate: config.certificate,
+            name: config.name,
             socket,
             endpoint,
             requests,
-            sessions: session_events,
-            outbox: VecDeque::new(),
-            connected: false,
-            observed: None,
-            relay_remote: None,
-            server_rtt: None,
-            next_request: 0,
-            next_session: 0,
+            reports,
+            register,
+            move_on,
         };
-        let (move_on, moved) = watch_channel(0);
-        let driver = Driver::new(node, register, move_on);
+        let driver = Driver::new(machine, means);
         let (changes, network) = mpsc::channel(4);
         tokio::spawn(watch::watch(changes));
         let link =

@@ -1,9 +1,7 @@
 //! A session with one peer over one QUIC connection: frames in, frames out, until it ends.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::candidate::canonical;
 use common::identity::PeerId;
 use common::session::{MAX_PEER_FRAME, PeerFrame};
 use common::tls::SeenPeer;
@@ -12,8 +10,8 @@ use quinn::{Connecting, Connection, ConnectionError, RecvStream, SendStream, Var
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::api::SessionId;
 use super::control::describe;
+use crate::node::{Bye, SessionEvent, SessionId};
 
 /// A handshake over a punched path: two round trips and a lost packet or two.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,28 +21,9 @@ pub(super) const WRITE_QUEUE: usize = 4096;
 /// How long a session that is to be closed waits until the peer has what was written before: receipts above all.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The application error code with which a peer closes a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Bye {
-    /// The client stops.
-    Stopping = 0,
-    /// A newer session has taken the place.
-    Superseded = 1,
-    /// The path fell silent.
-    PathLost = 2,
-    /// The peer does not keep to the protocol.
-    Protocol = 3,
-    /// The peer does not read.
-    Slow = 4,
-    /// No session is wanted any more.
-    Unwanted = 5,
-}
-
-impl Bye {
-    pub(super) fn close(self, connection: &Connection) {
-        connection.close(VarInt::from_u32(self as u32), b"");
-    }
+/// Closes a connection with its code.
+pub(super) fn close(connection: &Connection, bye: Bye) {
+    connection.close(VarInt::from_u32(bye as u32), b"");
 }
 
 /// What the driver gives to a session.
@@ -58,15 +37,12 @@ pub(super) enum Outgoing {
 
 /// What the driver hears of a session.
 #[derive(Debug)]
-pub(super) enum SessionEvent {
-    /// The handshake is done and the peer has said hello.
-    Up { peer: PeerId, id: SessionId, connection: Connection, hello: PeerFrame },
-    /// A frame.
-    Frame { peer: PeerId, id: SessionId, frame: PeerFrame },
-    /// It ended, or never began.
-    Down { peer: PeerId, id: SessionId, reason: String, by_peer: bool },
-    /// The other side has the wrong key.
-    Untrusted { peer: PeerId, id: SessionId, seen: PeerId },
+pub(super) struct Report {
+    pub(super) peer: PeerId,
+    pub(super) id: SessionId,
+    pub(super) event: SessionEvent,
+    /// With [`SessionEvent::Up`], to close it by.
+    pub(super) connection: Option<Connection>,
 }
 
 /// One attempt at a session, from the handshake on.
@@ -79,29 +55,33 @@ pub(super) struct Session {
     /// Our greeting.
     pub(super) name: String,
     pub(super) outgoing: mpsc::Receiver<Outgoing>,
-    pub(super) events: mpsc::Sender<SessionEvent>,
+    pub(super) events: mpsc::Sender<Report>,
 }
 
 impl Session {
     /// Runs the session to its end, which is always told.
     pub(super) async fn run(mut self, connecting: Connecting) {
-        let (peer, id) = (self.peer, self.id);
         let event = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => self.converse(connection).await,
             Ok(Err(error)) => match self.seen.get() {
-                Some(seen) if *seen != peer => SessionEvent::Untrusted { peer, id, seen: *seen },
-                _ => self.down(&error),
+                Some(seen) if *seen != self.peer => SessionEvent::Untrusted { seen: *seen },
+                _ => Session::down(&error),
             },
-            Err(_) => SessionEvent::Down { peer, id, reason: "the handshake was not answered".into(), by_peer: false },
+            Err(_) => SessionEvent::Down { reason: "the handshake was not answered".into(), by_peer: false },
         };
-        let _ = self.events.send(event).await;
+        let _ = self.report(event, None).await;
     }
 
-    fn down(&self, error: &ConnectionError) -> SessionEvent {
+    async fn report(&self, event: SessionEvent, connection: Option<Connection>) -> Result<(), Bye> {
+        let report = Report { peer: self.peer, id: self.id, event, connection };
+        self.events.send(report).await.map_err(|_| Bye::Stopping)
+    }
+
+    fn down(error: &ConnectionError) -> SessionEvent {
         let stopped = VarInt::from_u32(Bye::Stopping as u32);
         let by_peer = matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == stopped);
         let reason = if by_peer { "the peer's client has stopped".into() } else { describe(error) };
-        SessionEvent::Down { peer: self.peer, id: self.id, reason, by_peer }
+        SessionEvent::Down { reason, by_peer }
     }
 
     async fn converse(&mut self, connection: Connection) -> SessionEvent {
@@ -110,12 +90,12 @@ impl Session {
             false => match timeout(HANDSHAKE_TIMEOUT, connection.accept_bi()).await {
                 Ok(opened) => opened,
                 Err(_) => {
-                    Bye::Protocol.close(&connection);
-                    return self.down(&connection.closed().await);
+                    close(&connection, Bye::Protocol);
+                    return Session::down(&connection.closed().await);
                 }
             },
         };
-        let Ok((send, receive)) = opened else { return self.down(&connection.closed().await) };
+        let Ok((send, receive)) = opened else { return Session::down(&connection.closed().await) };
         let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name) };
         let (_, never) = mpsc::channel(1);
         // With our greeting the dialler closes what this connection takes the place of. So the side that accepts greets
@@ -128,10 +108,10 @@ impl Session {
         let writing = write(send, hello, may_greet, std::mem::replace(&mut self.outgoing, never));
         let reading = self.read(&connection, receive, told);
         tokio::select! {
-            bye = writing => bye.close(&connection),
-            refused = reading => if let Some(bye) = refused { bye.close(&connection) },
+            bye = writing => close(&connection, bye),
+            refused = reading => if let Some(bye) = refused { close(&connection, bye) },
         }
-        self.down(&connection.closed().await)
+        Session::down(&connection.closed().await)
     }
 
     /// Reads frames until the connection or the peer's protocol ends.
@@ -141,7 +121,6 @@ impl Session {
         mut receive: RecvStream,
         mut told: Option<oneshot::Sender<()>>,
     ) -> Option<Bye> {
-        let (peer, id) = (self.peer, self.id);
         let mut reader = FrameReader::new(MAX_PEER_FRAME);
         let mut buffer = vec![0; 16 * 1024];
         let mut greeted = false;
@@ -157,18 +136,20 @@ impl Session {
             };
             reader.push(&buffer[..count]);
             loop {
-                let event = match (reader.poll::<PeerFrame>(), greeted) {
+                let rtt = connection.rtt();
+                let (event, stands) = match (reader.poll::<PeerFrame>(), greeted) {
                     (Ok(None), _) => break,
                     // The peer has seen our key and found it right: only now is the session real for both.
                     (Ok(Some(hello @ PeerFrame::Hello { .. })), false) => {
                         greeted = true;
-                        SessionEvent::Up { peer, id, connection: connection.clone(), hello }
+                        let remote = connection.remote_address();
+                        (SessionEvent::Up { remote, rtt, hello }, Some(connection.clone()))
                     }
-                    (Ok(Some(frame)), true) => SessionEvent::Frame { peer, id, frame },
+                    (Ok(Some(frame)), true) => (SessionEvent::Frame { rtt, frame }, None),
                     (Ok(Some(_)), false) | (Err(_), _) => return Some(Bye::Protocol),
                 };
-                if self.events.send(event).await.is_err() {
-                    return Some(Bye::Stopping);
+                if let Err(bye) = self.report(event, stands).await {
+                    return Some(bye);
                 }
                 // The first event is that this session is up.
                 tell(&mut told);
@@ -215,9 +196,4 @@ async fn write(
         }
         next = outgoing.recv().await.unwrap_or(Outgoing::Close(Bye::Stopping));
     }
-}
-
-/// Where the other end of a connection is, in canonical form.
-pub(super) fn remote_of(connection: &Connection) -> SocketAddr {
-    canonical(connection.remote_address())
 }

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::{End, Engine, Happening, Line, Moment, Out, Room, Task, input};
 use crate::data::{DataDir, StatusFile};
 use crate::exit::{Exit, Failure};
-use crate::net::{Node, NodeConfig, NodeEvent};
+use crate::net::{Node, NodeConfig};
+use crate::node::NodeEvent;
 use crate::output::{Event, Gone, Printer};
 
 /// How often it is looked whether the contacts have changed, and how often a mere round-trip time reaches

@@ -8,7 +8,7 @@ use super::room::Notice;
 use super::{Line, Moment, Out, Room, Signal, Task};
 use crate::data::{Contacts, Status};
 use crate::exit::Failure;
-use crate::net::{NodeEvent, Party};
+use crate::node::{NodeEvent, Party};
 
 /// What happens.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
 use crate::messenger::{Effect, Input, Messenger, Reason, Refusal};
-use crate::net::{Entrance, NodeCommand, NodeEvent, SessionId};
+use crate::node::{Entrance, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Who};
 
 /// What the messenger said that a task may want to know.

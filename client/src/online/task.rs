@@ -8,7 +8,7 @@ use common::session::{MessageId, Route};
 use super::{Line, Moment, Room};
 use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
-use crate::net::{NodeCommand, NodeEvent};
+use crate::node::{NodeCommand, NodeEvent};
 use crate::output::Event;
 
 /// What a task is told, after the room has taken note of it.

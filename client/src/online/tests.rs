@@ -13,7 +13,7 @@ use crate::cli::{self, Cli};
 use crate::commands::{Chat, Netcheck, Ping, Run};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
-use crate::net::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
+use crate::node::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
 use crate::output::{Direction, Event};
 
 struct World<T> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::State;
 use crate::exit::Failure;
-use crate::net::{Entrance, Party};
+use crate::node::{Entrance, Party};
 
 /// A time span in milliseconds, with three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::printer::json;
 use super::text;
 use crate::data::State;
 use crate::exit::{Exit, Failure};
-use crate::net::{Entrance, Party};
+use crate::node::{Entrance, Party};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).peer_id()

@@ -13,7 +13,7 @@ use super::printer::label;
 use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, sanitize};
 use crate::data::State;
 use crate::exit::Failure;
-use crate::net::Entrance;
+use crate::node::Entrance;
 
 /// What is said where an address would stand otherwise.
 const TUNNELLED: &str = "through TCP (UDP is blocked here)";

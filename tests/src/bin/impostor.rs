@@ -4,7 +4,8 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
-use client::net::{Node, NodeCommand, NodeConfig, NodeEvent};
+use client::net::{Node, NodeConfig};
+use client::node::{NodeCommand, NodeEvent};
 use common::identity::{Identity, PeerId};
 use common::link::Link;
 use common::tls::Certificate;

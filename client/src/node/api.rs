@@ -4,28 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::candidate::CandidateKind;
-use common::identity::{Identity, PeerId};
-use common::link::Rendezvous;
+use common::identity::PeerId;
 use common::nat::NatProfile;
 use common::session::{PeerFrame, Route, Via};
-use common::tls::Certificate;
 use serde::{Deserialize, Serialize};
-
-/// Everything a node needs to know before it starts.
-#[derive(Debug, Clone)]
-pub struct NodeConfig {
-    /// Who we are.
-    pub identity: Identity,
-    /// The certificate shown to peers: [`Certificate::new`] of the identity. The rendezvous is always shown the
-    /// identity's own.
-    pub certificate: Certificate,
-    /// Where we register.
-    pub rendezvous: Rendezvous,
-    /// The name that we suggest for ourselves to peers.
-    pub name: String,
-    /// Whom we know; nobody else is answered.
-    pub contacts: Vec<PeerId>,
-}
 
 /// Tells the sessions of one node apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,15 +193,4 @@ pub enum Party {
     Rendezvous(PeerId),
     /// A contact.
     Peer(PeerId),
-}
-
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// No socket.
-    #[error("cannot open a UDP socket: {0}; is there a network, and may this program use it?")]
-    Socket(#[source] std::io::Error),
-    /// The identity makes no certificate, or TLS no configuration.
-    #[error(transparent)]
-    Tls(#[from] common::tls::TlsError),
 }

@@ -11,7 +11,7 @@ mod direct;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind, canonical};
+use common::candidate::{Candidate, CandidateKind};
 use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
 use common::pairing::Pairing;
@@ -19,13 +19,12 @@ use common::path::keepalive::Keepalive;
 use common::path::{self, Agent, Command};
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
-use quinn::{Connection, Incoming};
 
 use self::direct::Live;
 use super::api::{NodeEvent, Party, SessionId};
-use super::lines::{Ended, Lines, Way};
-use super::resources::{Resources, letter_context, request_context, trickle_context};
-use super::session::{Bye, remote_of};
+use super::home::{Home, letter_context, request_context, trickle_context};
+use super::lines::{End, Ended, Lines, Way};
+use super::output::{Begin, Bye, Output};
 
 /// An introduction takes one round trip to the server; a server that does not answer in this time has lost it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +39,7 @@ const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
 /// Messages of one letter that are read: nobody's program puts more into one.
 const LETTER_FRAMES: usize = 8;
 
+#[derive(Debug)]
 pub(super) struct Peer {
     id: PeerId,
     pairing: Pairing,
@@ -90,23 +90,18 @@ impl Peer {
         &self.pairing
     }
 
-    pub(super) fn want(&mut self, now: Instant, node: &mut Resources) {
+    pub(super) fn want(&mut self, now: Instant, home: &mut Home) {
         if !self.wanted {
             (self.wanted, self.failures, self.next_try) = (true, 0, Some(now));
         }
-        self.pursue(now, node);
+        self.pursue(now, home);
     }
 
     /// Closes everything, each session after its last words.
-    pub(super) fn unwant(&mut self, bye: Bye) {
+    pub(super) fn unwant(&mut self, bye: Bye, home: &mut Home) {
         self.wanted = false;
         (self.request, self.punching, self.standing) = (None, None, None);
-        self.lines.dismiss(bye);
-    }
-
-    /// Sessions that stand.
-    pub(super) fn sessions(&self) -> usize {
-        self.lines.standing()
+        self.lines.dismiss(bye, home);
     }
 
     /// What the next request for an introduction is to carry.
@@ -115,52 +110,49 @@ impl Peer {
     }
 
     /// Sends frames into the latest introduction.
-    pub(super) fn reply(&mut self, frames: &[PeerFrame], node: &mut Resources) {
+    pub(super) fn reply(&mut self, frames: &[PeerFrame], home: &mut Home) {
         let Some(introduction) = self.introduction else { return };
-        let envelope = node.envelope(self.id, &letter_context(introduction), frames);
+        let envelope = home.envelope(self.id, &letter_context(introduction), frames);
         if !envelope.is_empty() {
-            node.ask(ToServer::Letter(Letter { introduction, envelope }));
+            home.ask(ToServer::Letter(Letter { introduction, envelope }));
         }
     }
 
     /// Asks for an introduction if it is time and there is nothing under way.
-    pub(super) fn pursue(&mut self, now: Instant, node: &mut Resources) {
+    pub(super) fn pursue(&mut self, now: Instant, home: &mut Home) {
         if !self.wanted || self.busy() || self.next_try.is_some_and(|at| now < at) {
             return;
         }
-        self.introduce(now, node);
+        self.introduce(now, home);
     }
 
     /// The connection to the rendezvous is new, because one of the two has restarted or our network has changed: what
     /// the server knew of us and of our channel may be gone, and what the peer knows of us may be wrong.
-    pub(super) fn renew(&mut self, now: Instant, node: &mut Resources) {
+    pub(super) fn renew(&mut self, now: Instant, home: &mut Home) {
         self.failures = 0;
         if self.wanted || !self.lines.is_empty() {
-            self.introduce(now, node);
+            self.introduce(now, home);
         }
     }
 
-    fn introduce(&mut self, now: Instant, node: &mut Resources) {
+    fn introduce(&mut self, now: Instant, home: &mut Home) {
         // Without a rendezvous there is nothing to wait for but its return, which asks again.
         self.next_try = None;
-        if !node.connected {
+        if !home.connected {
             return;
         }
-        let request = node.number_request();
-        let rendezvous = node.config.rendezvous.key;
+        let request = home.number_request();
+        let rendezvous = home.rendezvous;
         let context = request_context(rendezvous);
         let introduce = Introduce {
             request,
             peer: self.id,
             capability: self.pairing.capability(rendezvous),
-            sealed: node.sealed_candidates(&self.pairing, &context),
-            envelope: node.envelope(self.id, &context, &self.letter),
+            sealed: home.sealed_candidates(&self.pairing, &context),
+            envelope: home.envelope(self.id, &context, &self.letter),
         };
-        if node.ask(ToServer::Introduce(introduce)) {
-            (self.request, self.asked) = (Some((request, now + REQUEST_TIMEOUT)), Some(now));
-        } else {
-            self.failed(now);
-        }
+        home.ask(ToServer::Introduce(introduce));
+        (self.request, self.asked) = (Some((request, now + REQUEST_TIMEOUT)), Some(now));
     }
 
     /// The connection to the rendezvous is gone: what was asked over it is not answered any more.
@@ -187,76 +179,76 @@ impl Peer {
         self.request.is_some_and(|(own, _)| own == request)
     }
 
-    pub(super) fn refused(&mut self, now: Instant, node: &mut Resources) {
+    pub(super) fn refused(&mut self, now: Instant, home: &mut Home) {
         self.request = None;
         self.failed(now);
-        node.emit(NodeEvent::Refused { peer: self.id });
+        home.tell(NodeEvent::Refused { peer: self.id });
     }
 
     /// The rendezvous has introduced us: punch, and talk through the relay meanwhile.
-    pub(super) fn introduced(&mut self, introduction: Introduction, now: Instant, node: &mut Resources) {
+    pub(super) fn introduced(&mut self, introduction: Introduction, now: Instant, home: &mut Home) {
         let requested = matches!(introduction.role, Role::Requester { request } if self.is_request(request));
         // An introduction that the peer asked for serves our own request as well.
         self.request = None;
         self.introduction = Some(introduction.id);
         let config = path::Config {
             introduction: introduction.id,
-            own_reflexive: node.own_reflexive(),
+            own_reflexive: home.own_reflexive(),
             keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
         };
         let mut agent = Agent::new(config, &self.pairing, now);
         let reflexive =
             introduction.addresses.iter().map(|a| Candidate { kind: CandidateKind::ServerReflexive, address: *a });
-        let request = request_context(node.config.rendezvous.key);
+        let request = request_context(home.rendezvous);
         let hosts = self.open_candidates(&request, &introduction.sealed);
         agent.handle_command(Command::AddCandidates(hosts.into_iter().chain(reflexive).collect()), now);
-        node.emit(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
+        home.tell(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
         self.punching = Some(Live { introduction: introduction.id, agent });
         // Probes first: each has its moment.
-        self.after_agents(now, node);
+        self.after_agents(now, home);
         if introduction.role == Role::Responder {
-            let sealed = node.sealed_candidates(&self.pairing, &trickle_context(introduction.id));
-            node.ask(ToServer::Trickle(Trickle { introduction: introduction.id, sealed }));
+            let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction.id));
+            home.ask(ToServer::Trickle(Trickle { introduction: introduction.id, sealed }));
         }
-        self.open_letter(&request, &introduction.envelope, node);
+        self.open_letter(&request, &introduction.envelope, home);
         if let Some(channel) = introduction.relay {
-            self.use_channel(channel, node);
+            self.use_channel(channel, home);
         }
     }
 
     /// Words of the peer that came by the rendezvous.
-    pub(super) fn letter(&mut self, letter: &Letter, node: &mut Resources) {
-        self.open_letter(&letter_context(letter.introduction), &letter.envelope, node);
+    pub(super) fn letter(&mut self, letter: &Letter, home: &mut Home) {
+        self.open_letter(&letter_context(letter.introduction), &letter.envelope, home);
     }
 
-    fn open_letter(&self, context: &[u8], envelope: &[u8], node: &mut Resources) {
+    fn open_letter(&self, context: &[u8], envelope: &[u8], home: &mut Home) {
         if envelope.is_empty() {
             return;
         }
-        match common::seal::open(&node.config.identity, self.id, context, envelope) {
+        match common::seal::open(&home.identity, self.id, context, envelope) {
             Ok(frames) => {
                 for frame in frames.into_iter().take(LETTER_FRAMES) {
-                    node.emit(NodeEvent::Frame { peer: self.id, via: Via::Letter, frame, rtt: Duration::ZERO });
+                    home.tell(NodeEvent::Frame { peer: self.id, via: Via::Letter, frame, rtt: Duration::ZERO });
                 }
             }
             Err(error) => tracing::debug!(%error, "a letter that does not open"),
         }
     }
 
-    fn use_channel(&mut self, channel: RelayChannel, node: &mut Resources) {
+    fn use_channel(&mut self, channel: RelayChannel, home: &mut Home) {
         if let Some(before) = self.channel.replace(channel).filter(|before| *before != channel) {
-            self.lines.close(Way::Channel(before), "the rendezvous gave us another channel");
+            self.lines.close(Way::Channel(before), "the rendezvous gave us another channel", home);
         }
         let (way, remote) = (Way::Channel(channel), channel.address());
-        if self.dials(node) && !self.lines.contains(way, remote) {
-            self.dial(way, remote, self.expected_rtt(Route::Relayed, node), node);
+        if self.dials(home) && !self.lines.contains(way, remote) {
+            self.dial(way, remote, self.expected_rtt(Route::Relayed, home), home);
         }
     }
 
     /// The server relays nothing over this channel any more.
-    pub(super) fn channel_closed(&mut self, channel: RelayChannel) {
+    pub(super) fn channel_closed(&mut self, channel: RelayChannel, home: &mut Home) {
         if self.channel.take_if(|ours| *ours == channel).is_some() {
-            self.lines.close(Way::Channel(channel), "the other one has left the rendezvous");
+            self.lines.close(Way::Channel(channel), "the other one has left the rendezvous", home);
         }
     }
 
@@ -272,7 +264,7 @@ impl Peer {
         agents.chain(next_try).chain(self.request.map(|(_, until)| until)).chain(self.awaiting_session).min()
     }
 
-    pub(super) fn timeout(&mut self, now: Instant, node: &mut Resources) {
+    pub(super) fn timeout(&mut self, now: Instant, home: &mut Home) {
         for live in self.agents_mut() {
             live.agent.handle_timeout(now);
         }
@@ -282,20 +274,25 @@ impl Peer {
         }
         if self.awaiting_session.is_some_and(|until| now >= until) {
             self.awaiting_session = None;
-            self.no_session(now, node);
+            self.no_session(now, home);
         }
-        self.after_agents(now, node);
-        self.pursue(now, node);
+        self.after_agents(now, home);
+        self.pursue(now, home);
     }
 
-    fn dials(&self, node: &Resources) -> bool {
-        node.own_id < self.id
+    fn dials(&self, home: &Home) -> bool {
+        home.own_id < self.id
     }
 
-    fn dial(&mut self, way: Way, remote: SocketAddr, rtt: Duration, node: &mut Resources) {
-        if let Some((id, outgoing)) = node.dial(self.id, way.route(), remote, rtt) {
-            self.lines.begin(id, way, remote, outgoing);
-        }
+    fn dial(&mut self, way: Way, remote: SocketAddr, rtt: Duration, home: &mut Home) {
+        let begin = self.begin(way, remote, rtt, home);
+        home.output(Output::Dial(begin, remote));
+    }
+
+    fn begin(&mut self, way: Way, remote: SocketAddr, rtt: Duration, home: &mut Home) -> Begin {
+        let id = home.number_session();
+        self.lines.begin(id, way, remote);
+        Begin { id, peer: self.id, route: way.route(), rtt }
     }
 
     /// Is the peer at this address: the relay's for it, or one that its probes come from?
@@ -304,71 +301,62 @@ impl Peer {
             || self.agents().any(|live| live.agent.knows(address))
     }
 
-    /// Somebody dials from an address of this peer.
-    pub(super) fn incoming(&mut self, incoming: Incoming, node: &mut Resources) {
-        let remote = canonical(incoming.remote_address());
+    /// Somebody dials from an address of this peer. `None`: no answer.
+    pub(super) fn incoming(&mut self, remote: SocketAddr, home: &mut Home) -> Option<Begin> {
         let way = match RelayChannel::from_address(remote) {
             Some(channel) => Some(Way::Channel(channel)),
             None => self.punching.as_ref().or(self.standing.as_ref()).map(Live::way),
         };
-        let Some(way) = way.filter(|_| !self.dials(node) && self.lines.has_room()) else {
-            return incoming.ignore();
-        };
-        let rtt = self.expected_rtt(way.route(), node);
-        if let Some((id, outgoing)) = node.accept(self.id, way.route(), rtt, incoming) {
-            self.lines.begin(id, way, remote, outgoing);
-        }
+        let way = way.filter(|_| !self.dials(home) && self.lines.has_room())?;
+        let rtt = self.expected_rtt(way.route(), home);
+        Some(self.begin(way, remote, rtt, home))
     }
 
     /// A session stands.
-    pub(super) fn up(&mut self, id: SessionId, connection: &Connection, hello: PeerFrame, node: &mut Resources) {
-        let dials = self.dials(node);
-        let Some(route) = self.lines.up(id, connection, dials) else { return Bye::Superseded.close(connection) };
+    pub(super) fn up(&mut self, id: SessionId, end: End, hello: PeerFrame, home: &mut Home) {
+        let dials = self.dials(home);
+        let Some(route) = self.lines.up(id, end, dials, home) else {
+            return home.output(Output::Close(id, Bye::Superseded));
+        };
         if route == Route::Direct {
             (self.failures, self.awaiting_session) = (0, None);
         }
-        self.tell_up(id, route, connection, node);
-        let via = Via::Session(route);
-        node.emit(NodeEvent::Frame { peer: self.id, via, frame: hello, rtt: connection.rtt() });
+        self.tell_up(id, route, end, home);
+        home.tell(NodeEvent::Frame { peer: self.id, via: Via::Session(route), frame: hello, rtt: end.rtt });
     }
 
-    fn tell_up(&self, session: SessionId, route: Route, connection: &Connection, node: &mut Resources) {
+    fn tell_up(&self, session: SessionId, route: Route, end: End, home: &mut Home) {
         let remote = match route {
-            Route::Direct => remote_of(connection),
+            Route::Direct => end.remote,
             // The channel's own address means nothing to a person.
-            Route::Relayed => node.relay_remote.unwrap_or_else(|| remote_of(connection)),
+            Route::Relayed => home.relay_remote.unwrap_or(end.remote),
         };
-        node.emit(NodeEvent::Up { peer: self.id, session, route, remote, rtt: connection.rtt() });
+        home.tell(NodeEvent::Up { peer: self.id, session, route, remote, rtt: end.rtt });
     }
 
-    pub(super) fn frame(&mut self, id: SessionId, frame: PeerFrame, node: &mut Resources) {
-        if let Some((route, connection)) = self.lines.get(id) {
-            let via = Via::Session(route);
-            node.emit(NodeEvent::Frame { peer: self.id, via, frame, rtt: connection.rtt() });
+    pub(super) fn frame(&mut self, id: SessionId, frame: PeerFrame, rtt: Duration, home: &mut Home) {
+        if let Some(route) = self.lines.measured(id, rtt) {
+            home.tell(NodeEvent::Frame { peer: self.id, via: Via::Session(route), frame, rtt });
         }
     }
 
     /// A session has ended, or its handshake has failed.
-    pub(super) fn down(&mut self, id: SessionId, reason: String, by_peer: bool, now: Instant, node: &mut Resources) {
+    pub(super) fn down(&mut self, id: SessionId, reason: String, by_peer: bool, now: Instant, home: &mut Home) {
         match self.lines.down(id) {
             Ended::Nothing => {}
-            Ended::Handshake(Way::Punched(_)) if !self.lines.stands(Route::Direct) && self.dials(node) => {
+            Ended::Handshake(Way::Punched(_)) if !self.lines.stands(Route::Direct) && self.dials(home) => {
                 tracing::debug!(%reason, "no session over the punched path");
-                self.no_session(now, node);
+                self.no_session(now, home);
             }
             Ended::Handshake(_) => tracing::debug!(%reason, "a handshake failed"),
-            Ended::Replaced(other, connection) => {
-                if let Some((route, _)) = self.lines.get(other) {
-                    self.tell_up(other, route, &connection, node);
-                }
-            }
+            Ended::Replaced(other, route, end) => self.tell_up(other, route, end, home),
             Ended::Gone(way, closed) => {
                 let reason = closed.map_or(reason, str::to_owned);
                 let route = way.route();
                 if let Way::Punched(introduction) = way {
                     self.drop_standing(introduction);
                 }
-                node.emit(NodeEvent::Down { peer: self.id, route, reason, by_peer });
+                home.tell(NodeEvent::Down { peer: self.id, route, reason, by_peer });
                 // A path that broke is mended at once; a peer that stopped is given time to come back.
                 self.next_try = Some(now);
                 if by_peer {
@@ -376,21 +364,21 @@ impl Peer {
                 }
             }
         }
-        self.pursue(now, node);
+        self.pursue(now, home);
     }
 
-    pub(super) fn untrusted(&mut self, id: SessionId, seen: PeerId, now: Instant, node: &mut Resources) {
+    pub(super) fn untrusted(&mut self, id: SessionId, seen: PeerId, now: Instant, home: &mut Home) {
         if let Ended::Handshake(way) = self.lines.down(id) {
             if let Way::Punched(introduction) = way {
                 self.drop_standing(introduction);
             }
             self.next_try = Some(now + UNTRUSTED_PAUSE);
-            node.emit(NodeEvent::Untrusted { expected: Party::Peer(self.id), seen });
+            home.tell(NodeEvent::Untrusted { expected: Party::Peer(self.id), seen });
         }
     }
 
     /// Gives a frame to the session, if it is still the current one of its route.
-    pub(super) fn send(&mut self, session: SessionId, frame: PeerFrame) {
-        self.lines.send(session, frame);
+    pub(super) fn send(&mut self, session: SessionId, frame: PeerFrame, home: &mut Home) {
+        self.lines.send(session, frame, home);
     }
 }

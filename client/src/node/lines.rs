@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::introduction::IntroductionId;
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route};
-use quinn::Connection;
-use tokio::sync::mpsc;
 
 use super::api::SessionId;
-use super::session::{Bye, Outgoing};
+use super::home::Home;
+use super::output::{Bye, Output};
 
 /// Handshakes at a time that may come from one peer.
 const MAX_HANDSHAKES: usize = 4;
@@ -36,30 +36,41 @@ impl Way {
     }
 }
 
-/// A connection; in its handshake as long as it is not there.
+/// Where the other end of a connection is, and how far away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) remote: SocketAddr,
+    pub(super) rtt: Duration,
+}
+
+/// A connection.
+#[derive(Debug)]
 struct Line {
     way: Way,
     /// Where it was dialled, or came from.
     remote: SocketAddr,
-    outgoing: mpsc::Sender<Outgoing>,
-    connection: Option<Connection>,
-    /// Why we have closed it ourselves.
+    /// Once it stands.
+    end: Option<End>,
+    /// Why its way is no good any more.
     closed: Option<&'static str>,
+    /// We have said goodbye.
+    leaving: bool,
 }
 
 /// What the end of a connection means.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// Another one took its place before, or it never counted.
     Nothing,
     /// A handshake failed.
     Handshake(Way),
     /// It was the one that counted, and another one of its route stands.
-    Replaced(SessionId, Connection),
+    Replaced(SessionId, Route, End),
     /// It was the one that counted. Why we closed it ourselves, if we did.
     Gone(Way, Option<&'static str>),
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lines {
     all: BTreeMap<SessionId, Line>,
     /// The one that counts, by route.
@@ -67,23 +78,18 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn begin(&mut self, id: SessionId, way: Way, remote: SocketAddr, outgoing: mpsc::Sender<Outgoing>) {
-        self.all.insert(id, Line { way, remote, outgoing, connection: None, closed: None });
+    pub(super) fn begin(&mut self, id: SessionId, way: Way, remote: SocketAddr) {
+        self.all.insert(id, Line { way, remote, end: None, closed: None, leaving: false });
     }
 
     /// May one more be accepted?
     pub(super) fn has_room(&self) -> bool {
-        self.all.values().filter(|line| line.connection.is_none()).count() < MAX_HANDSHAKES
+        self.all.values().filter(|line| line.end.is_none()).count() < MAX_HANDSHAKES
     }
 
     /// Is there one over this way to this address, in its handshake or beyond?
     pub(super) fn contains(&self, way: Way, remote: SocketAddr) -> bool {
         self.all.values().any(|line| line.way == way && line.remote == remote && line.closed.is_none())
-    }
-
-    /// Connections that stand.
-    pub(super) fn standing(&self) -> usize {
-        self.all.values().filter(|line| line.connection.is_some()).count()
     }
 
     /// Is there none at all?
@@ -102,15 +108,16 @@ impl Lines {
     }
 
     /// The handshake is done: from now on this one counts. Its route, or `None` if nobody knows it any more.
-    pub(super) fn up(&mut self, id: SessionId, connection: &Connection, dials: bool) -> Option<Route> {
+    pub(super) fn up(&mut self, id: SessionId, end: End, dials: bool, home: &mut Home) -> Option<Route> {
         let line = self.all.get_mut(&id)?;
-        line.connection = Some(connection.clone());
+        line.end = Some(end);
         let way = line.way;
         self.current[way.route() as usize] = Some(id);
-        for line in self.all.range(..id).map(|(_, line)| line) {
+        for (id, line) in self.all.range_mut(..id) {
             let older = line.way.route() == way.route() && (dials || line.way != way);
-            if let Some(connection) = line.connection.as_ref().filter(|_| older) {
-                Bye::Superseded.close(connection);
+            if older && line.end.is_some() {
+                line.leaving = true;
+                home.output(Output::Close(*id, Bye::Superseded));
             }
         }
         Some(way.route())
@@ -119,53 +126,47 @@ impl Lines {
     /// It has ended, or its handshake has failed.
     pub(super) fn down(&mut self, id: SessionId) -> Ended {
         let Some(line) = self.all.remove(&id) else { return Ended::Nothing };
-        let current = &mut self.current[line.way.route() as usize];
+        let route = line.way.route();
+        let current = &mut self.current[route as usize];
         if *current != Some(id) {
-            return if line.connection.is_none() { Ended::Handshake(line.way) } else { Ended::Nothing };
+            return if line.end.is_none() { Ended::Handshake(line.way) } else { Ended::Nothing };
         }
-        let same_route = |other: &&Line| other.way.route() == line.way.route();
-        let alive = |line: &Line| line.connection.clone().filter(|connection| connection.close_reason().is_none());
-        let other = self.all.iter().rev().filter(|(_, line)| same_route(line)).find_map(|(id, line)| {
-            let connection = alive(line)?;
-            Some((*id, connection))
-        });
-        *current = other.as_ref().map(|(id, _)| *id);
+        let other = self.all.iter().rev().filter(|(_, other)| other.way.route() == route && !other.leaving);
+        let other = other.into_iter().find_map(|(id, other)| Some((*id, other.end?)));
+        *current = other.map(|(id, _)| id);
         match other {
-            Some((id, connection)) => Ended::Replaced(id, connection),
+            Some((id, end)) => Ended::Replaced(id, route, end),
             None => Ended::Gone(line.way, line.closed),
         }
     }
 
-    /// The connection, and by which route it goes.
-    pub(super) fn get(&self, id: SessionId) -> Option<(Route, &Connection)> {
-        let line = self.all.get(&id)?;
-        Some((line.way.route(), line.connection.as_ref()?))
+    /// By which route a connection that stands goes; takes note of its round-trip time.
+    pub(super) fn measured(&mut self, id: SessionId, rtt: Duration) -> Option<Route> {
+        let line = self.all.get_mut(&id)?;
+        line.end.as_mut()?.rtt = rtt;
+        Some(line.way.route())
     }
 
     /// Closes those over this way.
-    pub(super) fn close(&mut self, way: Way, why: &'static str) {
-        for line in self.all.values_mut().filter(|line| line.way == way) {
-            line.closed = Some(why);
-            line.connection.iter().for_each(|connection| Bye::PathLost.close(connection));
+    pub(super) fn close(&mut self, way: Way, why: &'static str, home: &mut Home) {
+        for (id, line) in self.all.iter_mut().filter(|(_, line)| line.way == way) {
+            (line.closed, line.leaving) = (Some(why), true);
+            home.output(Output::Close(*id, Bye::PathLost));
         }
     }
 
     /// Closes all, each after its last words.
-    pub(super) fn dismiss(&mut self, bye: Bye) {
-        for line in self.all.values() {
-            if line.outgoing.try_send(Outgoing::Close(bye)).is_err() {
-                line.connection.iter().for_each(|connection| bye.close(connection));
-            }
+    pub(super) fn dismiss(&mut self, bye: Bye, home: &mut Home) {
+        for (id, line) in &mut self.all {
+            line.leaving = true;
+            home.output(Output::Finish(*id, bye));
         }
     }
 
     /// Gives a frame to a connection, if it still counts.
-    pub(super) fn send(&mut self, id: SessionId, frame: PeerFrame) {
-        let Some(line) = self.all.get(&id).filter(|line| self.current[line.way.route() as usize] == Some(id)) else {
-            return;
-        };
-        if let Err(mpsc::error::TrySendError::Full(_)) = line.outgoing.try_send(Outgoing::Frame(frame)) {
-            line.connection.iter().for_each(|connection| Bye::Slow.close(connection));
+    pub(super) fn send(&mut self, id: SessionId, frame: PeerFrame, home: &mut Home) {
+        if self.all.get(&id).is_some_and(|line| self.current[line.way.route() as usize] == Some(id)) {
+            home.output(Output::Write(id, frame));
         }
     }
 }

@@ -1,0 +1,181 @@
+//! What all peers of a node share: who we are, what is known of our own network and of the rendezvous, and the outputs.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use common::candidate;
+use common::identity::{Identity, PeerId};
+use common::introduction::{IntroductionId, ToServer};
+use common::pairing::{Pairing, SealNonce};
+use common::seal::{self, SealSeed};
+use common::session::{PeerFrame, Route};
+
+use super::api::{NodeEvent, SessionId};
+use super::output::Output;
+
+/// Nobody expects more than this without having measured it.
+const LONGEST_EXPECTED: Duration = Duration::from_millis(100);
+
+/// Fills a buffer with random bytes, or says that there are none. The driver's is the system's generator, a test's is
+/// made from a seed.
+pub struct Random(Box<Source>);
+
+type Source = dyn FnMut(&mut [u8]) -> bool + Send;
+
+impl Random {
+    /// Bytes from this source; it says `false` if it has none.
+    pub fn new(source: impl FnMut(&mut [u8]) -> bool + Send + 'static) -> Self {
+        Random(Box::new(source))
+    }
+
+    /// Fresh bytes. `None`, with a word in the log, if there are none.
+    pub(super) fn bytes<const N: usize>(&mut self, what_for: &str) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        if !(self.0)(&mut bytes) {
+            tracing::error!("the system has no randomness: {what_for}");
+            return None;
+        }
+        Some(bytes)
+    }
+}
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random")
+    }
+}
+
+/// Everything a peer needs from the node to act.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) identity: Identity,
+    pub(super) own_id: PeerId,
+    /// The rendezvous' key.
+    pub(super) rendezvous: PeerId,
+    /// Our host candidates.
+    pub(super) hosts: Vec<SocketAddr>,
+    /// Is there a connection to the rendezvous? Requests may follow the registration at once, without its answer.
+    pub(super) connected: bool,
+    /// Where the rendezvous sees us, while it does.
+    pub(super) observed: Option<SocketAddr>,
+    /// Where relayed packets go, for people: the rendezvous, or the proxy on the way to it.
+    pub(super) relay_remote: Option<SocketAddr>,
+    /// The round trip to the rendezvous, when last connected.
+    pub(super) server_rtt: Option<Duration>,
+    random: Random,
+    next_request: u32,
+    next_session: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Home {
+    pub(super) fn new(identity: Identity, rendezvous: PeerId, random: Random) -> Self {
+        Home {
+            own_id: identity.peer_id(),
+            identity,
+            rendezvous,
+            hosts: Vec::new(),
+            connected: false,
+            observed: None,
+            relay_remote: None,
+            server_rtt: None,
+            random,
+            next_request: 0,
+            next_session: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn tell(&mut self, event: NodeEvent) {
+        tracing::debug!(?event);
+        self.output(Output::Tell(event));
+    }
+
+    pub(super) fn own_reflexive(&self) -> Option<IpAddr> {
+        self.observed.map(|address| address.ip())
+    }
+
+    /// Hands a message to the rendezvous, if there is a way to it now.
+    pub(super) fn ask(&mut self, message: ToServer) {
+        if self.connected {
+            self.output(Output::Ask(message));
+        }
+    }
+
+    /// The number of the next request.
+    pub(super) fn number_request(&mut self) -> u32 {
+        self.next_request = self.next_request.wrapping_add(1);
+        self.next_request
+    }
+
+    /// The name of the next session.
+    pub(super) fn number_session(&mut self) -> SessionId {
+        self.next_session += 1;
+        SessionId(self.next_session)
+    }
+
+    /// Random bytes that are not used twice.
+    pub(super) fn seed(&mut self, what_for: &str) -> Option<[u8; 32]> {
+        self.random.bytes(what_for)
+    }
+
+    /// Our host candidates, for this contact's eyes.
+    pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8]) -> Vec<u8> {
+        let nonce: Option<SealNonce> = self.random.bytes("host candidates are not sent");
+        nonce.map_or_else(Vec::new, |nonce| pairing.seal(context, &candidate::pack(&self.hosts), nonce))
+    }
+
+    /// Frames for this contact's eyes, for the rendezvous to carry; empty if there are none.
+    pub(super) fn envelope(&mut self, peer: PeerId, context: &[u8], frames: &[PeerFrame]) -> Vec<u8> {
+        if frames.is_empty() {
+            return Vec::new();
+        }
+        let seed: Option<SealSeed> = self.random.bytes("nothing is sent ahead");
+        let sealed = seed.map(|seed| seal::seal(&self.identity, peer, context, frames, seed));
+        sealed
+            .and_then(|sealed| {
+                sealed
+                    .inspect_err(|error| {
+                        tracing::debug!(%error, "a letter that is not sent; its messages wait for a connection");
+                    })
+                    .ok()
+            })
+            .unwrap_or_default()
+    }
+
+    /// What to expect of a round trip to a peer before one was measured: a lost first packet is sent again after three of
+    /// them. As far as to the rendezvous is a fair guess for a path that the rendezvous was to help with, and twice that
+    /// for one through it.
+    pub(super) fn expected_rtt(&self, route: Route) -> Duration {
+        let rtt = self.server_rtt.unwrap_or(LONGEST_EXPECTED).min(LONGEST_EXPECTED);
+        match route {
+            Route::Direct => rtt,
+            Route::Relayed => rtt * 2,
+        }
+    }
+}
+
+/// What the sealed candidates and the envelope of a request are bound to: the introduction has no id yet.
+pub(super) fn request_context(rendezvous: PeerId) -> Vec<u8> {
+    [b"request at ".as_slice(), rendezvous.as_bytes()].concat()
+}
+
+/// What an envelope sent into an introduction is bound to.
+pub(super) fn letter_context(introduction: IntroductionId) -> Vec<u8> {
+    [b"letter in ".as_slice(), &introduction.to_bytes()].concat()
+}
+
+/// What trickled candidates are bound to.
+pub(super) fn trickle_context(introduction: IntroductionId) -> Vec<u8> {
+    [b"introduction ".as_slice(), &introduction.to_bytes()].concat()
+}

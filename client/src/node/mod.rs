@@ -1,0 +1,30 @@
+//! What a client knows and decides about the network: pure, without sockets, clock or tokio.
+//!
+//! The walk of a wish. [`NodeCommand::Want`] makes the [`Machine`] ask the rendezvous for an introduction; the answer becomes a
+//! punching agent ([`common::path`]) and a connection through the relay; the agent's first answered probe becomes another,
+//! direct one. The side with the lower id dials both; the first frame of the peer on each becomes [`NodeEvent::Up`].
+//!
+//! When the network changes, the connection to the rendezvous is made anew at once, and everybody with whom we
+//! talk or want to is met again. Relayed connections outlive that: the rendezvous knows the key, not the address.
+//!
+//! # Surface
+//!
+//! Inputs: commands, STUN datagrams, what the connection to the rendezvous and the sessions report, who dials, and time, each
+//! with `now`. After each of them the driver drains [`Machine::poll_output`] and sets its timer to [`Machine::poll_wakeup`].
+//! The driver in [`crate::net`] has sockets and QUIC; the tests drive two machines, a server and a NAT in virtual time.
+//!
+//! # Limits
+//!
+//! One rendezvous. A frame for a session that is no longer the current one of its route is dropped.
+
+mod api;
+mod home;
+mod lines;
+mod machine;
+mod output;
+mod peer;
+
+pub use api::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
+pub use home::Random;
+pub use machine::{Config, Machine};
+pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};
