@@ -11,7 +11,8 @@ use super::seen::Seen;
 use super::session::{Change, Session};
 use super::{Effect, LETTER, MAX_QUEUED, Refusal, WINDOW};
 
-/// The nonce of the question whose answer proves a new direct connection. The pings of people are numbered from 1.
+/// The nonce of the question whose answer proves a direct connection that is new, or in doubt because our network has
+/// changed. The pings of people are numbered from 1.
 const PROOF: u64 = u64::MAX;
 /// How long a receipt may take at least: a busy machine, or a phone that wakes its radio, answers no sooner.
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(200);
@@ -117,8 +118,13 @@ impl Conversation {
         self.carriers.retain(|carrier| carrier.route != route);
         self.change(Change::Up(route), now, effects);
         if route == Route::Direct {
-            effects.push(Effect::Send { peer: self.peer, route, frame: PeerFrame::Ping { nonce: PROOF } });
+            self.ask_for_proof(effects);
         }
+    }
+
+    fn ask_for_proof(&self, effects: &mut Vec<Effect>) {
+        let (route, frame) = (Route::Direct, PeerFrame::Ping { nonce: PROOF });
+        effects.push(Effect::Send { peer: self.peer, route, frame });
     }
 
     pub(super) fn disconnected(&mut self, route: Route, now: Instant, effects: &mut Vec<Effect>) {
@@ -127,6 +133,9 @@ impl Conversation {
 
     pub(super) fn network_changed(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.change(Change::NetworkChanged, now, effects);
+        if self.session.uses(Route::Direct) {
+            self.ask_for_proof(effects);
+        }
     }
 
     pub(super) fn frame(&mut self, via: Via, frame: PeerFrame, rtt: Duration, now: Instant, effects: &mut Vec<Effect>) {

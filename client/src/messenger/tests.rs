@@ -425,6 +425,23 @@ fn a_change_of_network_brings_the_relay_back_at_once() {
 }
 
 #[test]
+fn after_a_change_of_network_a_direct_connection_that_still_answers_is_relied_on_without_a_word_being_said() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    connected(&mut messenger, Route::Relayed, now);
+    connected(&mut messenger, Route::Direct, now);
+    comes(&mut messenger, Route::Direct, PeerFrame::Pong { nonce: 1 }, now);
+    let effects = messenger.handle(Input::NetworkChanged, now);
+    assert_eq!(messenger.relies_on(peer()), Some(Route::Relayed));
+    let asked = effects.iter().find_map(|effect| match effect {
+        Effect::Send { route: Route::Direct, frame: PeerFrame::Ping { nonce }, .. } => Some(*nonce),
+        _ => None,
+    });
+    comes(&mut messenger, Route::Direct, PeerFrame::Pong { nonce: asked.expect("a question") }, now);
+    assert_eq!(messenger.relies_on(peer()), Some(Route::Direct));
+}
+
+#[test]
 fn without_any_connection_what_has_no_receipt_wants_one() {
     let now = Instant::now();
     let mut messenger = Messenger::new();

@@ -253,8 +253,12 @@ impl Driver {
     }
 
     fn close(&self, id: SessionId, bye: Bye) {
-        let connection = self.sessions.get(&id).and_then(|near| near.connection.as_ref());
-        connection.into_iter().for_each(|connection| close(connection, bye));
+        let Some(near) = self.sessions.get(&id) else { return };
+        match &near.connection {
+            Some(connection) => close(connection, bye),
+            // Its queue is empty: nothing is given to a session that does not stand.
+            None => drop(near.outgoing.try_send(Outgoing::Close(bye))),
+        }
     }
 
     fn dial(&mut self, begin: Begin, remote: std::net::SocketAddr) {

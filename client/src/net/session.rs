@@ -8,12 +8,13 @@ use common::tls::SeenPeer;
 use common::wire::{self, FrameReader};
 use quinn::{Connecting, Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::control::describe;
 use crate::node::{Bye, SessionEvent, SessionId};
 
-/// A handshake over a punched path: two round trips and a lost packet or two.
+/// A handshake over a punched path and the greetings: three round trips and a lost packet or two. QUIC itself would wait for
+/// ever, as long as it is not told otherwise.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Frames waiting to be written. The messenger bounds its messages, the peer's messages bound our receipts; a session
 /// beyond this has a peer who does not read, and is closed, so that everything unacknowledged is sent again later.
@@ -61,8 +62,9 @@ pub(super) struct Session {
 impl Session {
     /// Runs the session to its end, which is always told.
     pub(super) async fn run(mut self, connecting: Connecting) {
-        let event = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => self.converse(connection).await,
+        let by = Instant::now() + HANDSHAKE_TIMEOUT;
+        let event = match timeout_at(by, connecting).await {
+            Ok(Ok(connection)) => self.converse(connection, by).await,
             Ok(Err(error)) => match self.seen.get() {
                 Some(seen) if *seen != self.peer => SessionEvent::Untrusted { seen: *seen },
                 _ => Session::down(&error),
@@ -84,13 +86,13 @@ impl Session {
         SessionEvent::Down { reason, by_peer }
     }
 
-    async fn converse(&mut self, connection: Connection) -> SessionEvent {
+    async fn converse(&mut self, connection: Connection, by: Instant) -> SessionEvent {
         let opened = match self.dialled {
             true => connection.open_bi().await,
-            false => match timeout(HANDSHAKE_TIMEOUT, connection.accept_bi()).await {
+            false => match timeout_at(by, connection.accept_bi()).await {
                 Ok(opened) => opened,
                 Err(_) => {
-                    close(&connection, Bye::Protocol);
+                    close(&connection, Bye::PathLost);
                     return Session::down(&connection.closed().await);
                 }
             },
@@ -106,7 +108,7 @@ impl Session {
             tell(&mut told);
         }
         let writing = write(send, hello, may_greet, std::mem::replace(&mut self.outgoing, never));
-        let reading = self.read(&connection, receive, told);
+        let reading = self.read(&connection, receive, told, by);
         tokio::select! {
             bye = writing => close(&connection, bye),
             refused = reading => if let Some(bye) = refused { close(&connection, bye) },
@@ -120,12 +122,20 @@ impl Session {
         connection: &Connection,
         mut receive: RecvStream,
         mut told: Option<oneshot::Sender<()>>,
+        by: Instant,
     ) -> Option<Bye> {
         let mut reader = FrameReader::new(MAX_PEER_FRAME);
         let mut buffer = vec![0; 16 * 1024];
         let mut greeted = false;
         loop {
-            let count = match receive.read(&mut buffer).await {
+            let more = match greeted {
+                true => receive.read(&mut buffer).await,
+                false => match timeout_at(by, receive.read(&mut buffer)).await {
+                    Ok(more) => more,
+                    Err(_) => return Some(Bye::PathLost),
+                },
+            };
+            let count = match more {
                 Ok(Some(count)) => count,
                 // The peer has said its last word; its close follows when it knows that we have it.
                 Ok(None) => {

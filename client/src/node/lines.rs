@@ -87,9 +87,19 @@ impl Lines {
         self.all.values().filter(|line| line.end.is_none()).count() < MAX_HANDSHAKES
     }
 
+    /// The way of a connection, in its handshake or beyond.
+    pub(super) fn way(&self, id: SessionId) -> Option<Way> {
+        self.all.get(&id).map(|line| line.way)
+    }
+
     /// Is there one over this way to this address, in its handshake or beyond?
     pub(super) fn contains(&self, way: Way, remote: SocketAddr) -> bool {
-        self.all.values().any(|line| line.way == way && line.remote == remote && line.closed.is_none())
+        self.all.values().any(|line| line.way == way && line.remote == remote && !line.leaving)
+    }
+
+    /// Is there one over this way in its handshake?
+    pub(super) fn shakes_hands(&self, way: Way) -> bool {
+        self.all.values().any(|line| line.way == way && line.end.is_none() && !line.leaving)
     }
 
     /// Is there none at all?
@@ -97,18 +107,13 @@ impl Lines {
         self.all.is_empty()
     }
 
-    /// The way of the connection that counts.
-    pub(super) fn way(&self, route: Route) -> Option<Way> {
-        self.current[route as usize].and_then(|id| self.all.get(&id)).map(|line| line.way)
-    }
-
     /// Does one of this route count?
     pub(super) fn stands(&self, route: Route) -> bool {
         self.current[route as usize].is_some()
     }
 
-    /// The handshake is done: from now on this one counts. Its route, or `None` if nobody knows it any more.
-    pub(super) fn up(&mut self, id: SessionId, end: End, dials: bool, home: &mut Home) -> Option<Route> {
+    /// The handshake is done: from now on this one counts. `None` if nobody knows it any more.
+    pub(super) fn up(&mut self, id: SessionId, end: End, dials: bool, home: &mut Home) -> Option<Way> {
         let line = self.all.get_mut(&id)?;
         line.end = Some(end);
         let way = line.way;
@@ -120,7 +125,7 @@ impl Lines {
                 home.output(Output::Close(*id, Bye::Superseded));
             }
         }
-        Some(way.route())
+        Some(way)
     }
 
     /// It has ended, or its handshake has failed.

@@ -126,7 +126,7 @@ pub enum Output {
     Write(SessionId, PeerFrame),
     /// Close a session after its last words.
     Finish(SessionId, Bye),
-    /// Close a session at once, if it stands.
+    /// Close a session at once, or as soon as its handshake is done.
     Close(SessionId, Bye),
     /// Look at the NAT, from the main socket and a fresh one, whose port is still to be filled in; a run under way ends.
     Discover(discovery::Config),

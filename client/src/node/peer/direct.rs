@@ -1,5 +1,6 @@
 //! The direct half of a peer: its agents, what they have found out, and what follows for its connections.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::candidate::{Candidate, CandidateKind, unpack};
@@ -14,7 +15,7 @@ use crate::node::lines::Way;
 use crate::node::output::Output;
 
 /// The dialler's handshake timeout and one second.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How often a silent relay makes us ask the rendezvous. Each time both sides punch anew, too.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(2);
@@ -104,49 +105,56 @@ impl Peer {
     }
 
     fn punching_event(&mut self, event: path::Event, now: Instant, home: &mut Home) {
-        if let path::Event::Heard { remote } = event {
-            // Nothing is measured yet; the handshake measures.
-            if let Some(way) = self.punching.as_ref().map(Live::way).filter(|_| self.dials(home)) {
-                self.dial(way, remote, self.expected_rtt(Route::Direct, home), home);
-            }
-            return;
-        }
-        let Some(live) = self.punching.take() else { return };
+        let Some(way) = self.punching.as_ref().map(Live::way) else { return };
         match event {
+            // Nothing is measured yet; the handshake measures.
+            path::Event::Heard { remote } => {
+                self.dial_if_new(way, remote, self.expected_rtt(Route::Direct, home), home)
+            }
             path::Event::Punched { remote, rtt, after } => {
-                let way = live.way();
-                self.measured = Some(rtt);
-                self.standing = Some(live);
-                home.tell(NodeEvent::Punched { peer: self.id, remote: remote.address, kind: remote.kind, rtt, after });
-                if self.dials(home) && !self.lines.contains(way, remote.address) {
-                    self.dial(way, remote.address, rtt, home);
-                }
-                if self.lines.way(Route::Direct) != Some(way) {
-                    self.awaiting_session = Some(now + SESSION_TIMEOUT);
-                }
+                self.punched(remote, rtt, after, home);
+                self.dial_if_new(way, remote.address, rtt, home);
+                self.awaiting_session = Some(now + SESSION_TIMEOUT);
             }
-            path::Event::Failed => {
-                home.tell(NodeEvent::NoPath { peer: self.id, tried: live.agent.candidates().collect() });
-                self.failed(now);
-            }
-            path::Event::Heard { .. } | path::Event::Moved { .. } | path::Event::Lost => {}
+            path::Event::Moved { remote, rtt } => self.dial_if_new(way, remote.address, rtt, home),
+            path::Event::Failed | path::Event::Lost => self.no_path(now, home),
         }
     }
 
     fn standing_event(&mut self, event: path::Event, home: &mut Home) {
+        let Some(way) = self.standing.as_ref().map(Live::way) else { return };
         match event {
-            path::Event::Moved { remote, rtt } if self.dials(home) => {
-                if let Some(way) = self.standing.as_ref().map(Live::way) {
-                    self.dial(way, remote.address, rtt, home);
+            path::Event::Heard { .. } => {}
+            // The connection, dialled when the peer was heard, was faster than the answer.
+            path::Event::Punched { remote, rtt, after } => self.punched(remote, rtt, after, home),
+            path::Event::Moved { remote, rtt } => self.dial_if_new(way, remote.address, rtt, home),
+            path::Event::Failed | path::Event::Lost => {
+                self.lines.close(way, "the path fell silent", home);
+                if let Way::Punched(introduction) = way {
+                    self.forget_path(introduction);
                 }
             }
-            path::Event::Lost => {
-                if let Some(live) = self.standing.take() {
-                    self.keepalive = live.agent.keepalive();
-                    self.lines.close(live.way(), "the path fell silent", home);
-                }
-            }
-            _ => {}
+        }
+    }
+
+    fn punched(&mut self, remote: Candidate, rtt: Duration, after: Duration, home: &mut Home) {
+        self.measured = Some(rtt);
+        home.tell(NodeEvent::Punched { peer: self.id, remote: remote.address, kind: remote.kind, rtt, after });
+    }
+
+    fn dial_if_new(&mut self, way: Way, remote: SocketAddr, rtt: Duration, home: &mut Home) {
+        if self.dials(home) && !self.lines.contains(way, remote) {
+            self.dial(way, remote, rtt, home);
+        }
+    }
+
+    /// A connection stands over the path of this introduction: its agent watches over it from now on.
+    pub(super) fn stands_over(&mut self, introduction: IntroductionId) {
+        self.failures = 0;
+        if let Some(live) = self.punching.take_if(|live| live.introduction == introduction) {
+            self.awaiting_session = None;
+            self.keepalive = self.standing.take().map_or(self.keepalive, |before| before.agent.keepalive());
+            self.standing = Some(live);
         }
     }
 
@@ -156,19 +164,36 @@ impl Peer {
     }
 
     /// A path, but nobody at its end who speaks QUIC with us.
-    pub(super) fn no_session(&mut self, now: Instant, home: &mut Home) {
-        if !self.lines.stands(Route::Direct)
-            && let Some(live) = self.standing.take()
-        {
-            self.awaiting_session = None;
+    pub(super) fn no_session(&mut self, introduction: IntroductionId, now: Instant, home: &mut Home) {
+        let way = Way::Punched(introduction);
+        if self.lines.shakes_hands(way) {
+            return;
+        }
+        if self.punching.as_ref().is_some_and(|live| live.way() == way) {
+            self.no_path(now, home);
+        }
+        // The peer has moved, and the connection with it could not follow.
+        if self.standing.as_ref().is_some_and(|live| live.way() == way) {
+            self.lines.close(way, "the peer is elsewhere and does not answer there", home);
+            self.forget_path(introduction);
+        }
+    }
+
+    /// The newest attempt has come to nothing.
+    fn no_path(&mut self, now: Instant, home: &mut Home) {
+        self.awaiting_session = None;
+        if let Some(live) = self.punching.take() {
             home.tell(NodeEvent::NoPath { peer: self.id, tried: live.agent.candidates().collect() });
             self.failed(now);
         }
     }
 
-    pub(super) fn drop_standing(&mut self, introduction: IntroductionId) {
+    /// The connection over this path is gone.
+    pub(super) fn forget_path(&mut self, introduction: IntroductionId) {
         if let Some(live) = self.standing.take_if(|live| live.introduction == introduction) {
             self.keepalive = live.agent.keepalive();
+        }
+        if self.punching.take_if(|live| live.introduction == introduction).is_some() {
             self.awaiting_session = None;
         }
     }

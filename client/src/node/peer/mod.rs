@@ -3,8 +3,9 @@
 //!
 //! An introduction brings two things at once. The relay channel: the side with the lower [`PeerId`] dials over it without
 //! waiting for anything. And the peer's addresses: an agent punches. Two agents may live side by side: the one of the
-//! *standing* path, and one that is *punching* after a newer introduction. The newer one takes over when it has got
-//! through, not before, so that a failed attempt costs nothing.
+//! *standing* path, and one that is *punching* after a newer introduction. The newer one takes over when a connection stands
+//! over its path, not before, so that a failed attempt costs nothing. So every direct connection that counts has the agent of
+//! its path beside it, for as long as both live: the one notices when the other is of no use any more.
 
 mod direct;
 
@@ -20,7 +21,7 @@ use common::path::{self, Agent, Command};
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
 
-use self::direct::Live;
+use self::direct::{Live, SESSION_TIMEOUT};
 use super::api::{NodeEvent, Party, SessionId};
 use super::home::{Home, letter_context, request_context, trickle_context};
 use super::lines::{End, Ended, Lines, Way};
@@ -34,6 +35,10 @@ const PAUSES: [u64; 6] = [500, 1000, 2000, 3000, 5000, 5000];
 /// The same while the two talk through the relay and only the direct path is missing. Each attempt is up to fifty probes
 /// of both; what did not work twice in ten seconds will hardly work until a network changes, and that begins anew.
 const PAUSES_RELAYED: [u64; 5] = [2_000, 10_000, 60_000, 300_000, 900_000];
+/// The same if a direct path stood lately: what broke it passes, and then nobody should have to wait for long.
+const PAUSES_BROKEN: [u64; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
+/// How long "lately" is.
+const LATELY: Duration = Duration::from_secs(600);
 /// After a wrong key: nothing that a quick repetition would mend.
 const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
 /// Messages of one letter that are read: nobody's program puts more into one.
@@ -54,11 +59,15 @@ pub(super) struct Peer {
     /// Into which receipts for letters go.
     introduction: Option<IntroductionId>,
     channel: Option<RelayChannel>,
+    /// Of the newest introduction, until a connection stands over its path.
     punching: Option<Live>,
+    /// Of the direct connection that counts.
     standing: Option<Live>,
-    /// Until when the dialler must have dialled.
+    /// Until when a connection must stand over the path that is punched.
     awaiting_session: Option<Instant>,
     lines: Lines,
+    /// When the last direct connection ended.
+    was_direct: Option<Instant>,
     keepalive: Keepalive,
     /// Of the path punched last.
     measured: Option<Duration>,
@@ -81,6 +90,7 @@ impl Peer {
             standing: None,
             awaiting_session: None,
             lines: Lines::default(),
+            was_direct: None,
             keepalive: Keepalive::default(),
             measured: None,
         }
@@ -100,7 +110,7 @@ impl Peer {
     /// Closes everything, each session after its last words.
     pub(super) fn unwant(&mut self, bye: Bye, home: &mut Home) {
         self.wanted = false;
-        (self.request, self.punching, self.standing) = (None, None, None);
+        (self.request, self.punching, self.standing, self.awaiting_session) = (None, None, None, None);
         self.lines.dismiss(bye, home);
     }
 
@@ -169,7 +179,12 @@ impl Peer {
     }
 
     fn failed(&mut self, now: Instant) {
-        let pauses = if self.lines.stands(Route::Relayed) { &PAUSES_RELAYED[..] } else { &PAUSES[..] };
+        let broken = self.was_direct.is_some_and(|at| now < at + LATELY);
+        let pauses = match (self.lines.stands(Route::Relayed), broken) {
+            (false, _) => &PAUSES[..],
+            (true, false) => &PAUSES_RELAYED[..],
+            (true, true) => &PAUSES_BROKEN[..],
+        };
         let pause = pauses[self.failures.min(pauses.len() - 1)];
         self.failures += 1;
         self.next_try = Some(now + Duration::from_millis(pause));
@@ -203,7 +218,7 @@ impl Peer {
         let hosts = self.open_candidates(&request, &introduction.sealed);
         agent.handle_command(Command::AddCandidates(hosts.into_iter().chain(reflexive).collect()), now);
         home.tell(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
-        self.punching = Some(Live { introduction: introduction.id, agent });
+        (self.punching, self.awaiting_session) = (Some(Live { introduction: introduction.id, agent }), None);
         // Probes first: each has its moment.
         self.after_agents(now, home);
         if introduction.role == Role::Responder {
@@ -272,9 +287,12 @@ impl Peer {
             self.request = None;
             self.failed(now);
         }
-        if self.awaiting_session.is_some_and(|until| now >= until) {
-            self.awaiting_session = None;
-            self.no_session(now, home);
+        if self.awaiting_session.is_some_and(|until| now >= until)
+            && let Some(introduction) = self.punching.as_ref().map(|live| live.introduction)
+        {
+            // If a handshake is under way, that much longer.
+            self.awaiting_session = Some(now + SESSION_TIMEOUT);
+            self.no_session(introduction, now, home);
         }
         self.after_agents(now, home);
         self.pursue(now, home);
@@ -305,7 +323,7 @@ impl Peer {
     pub(super) fn incoming(&mut self, remote: SocketAddr, home: &mut Home) -> Option<Begin> {
         let way = match RelayChannel::from_address(remote) {
             Some(channel) => Some(Way::Channel(channel)),
-            None => self.punching.as_ref().or(self.standing.as_ref()).map(Live::way),
+            None => self.agents().find(|live| live.agent.knows(remote)).map(Live::way),
         };
         let way = way.filter(|_| !self.dials(home) && self.lines.has_room())?;
         let rtt = self.expected_rtt(way.route(), home);
@@ -315,11 +333,18 @@ impl Peer {
     /// A session stands.
     pub(super) fn up(&mut self, id: SessionId, end: End, hello: PeerFrame, home: &mut Home) {
         let dials = self.dials(home);
-        let Some(route) = self.lines.up(id, end, dials, home) else {
-            return home.output(Output::Close(id, Bye::Superseded));
+        // One whose path was given up meanwhile would have nobody who watches over it.
+        let watched = |way: &Way| match way {
+            Way::Punched(introduction) => self.agents().any(|live| live.introduction == *introduction),
+            Way::Channel(channel) => self.channel == Some(*channel),
         };
-        if route == Route::Direct {
-            (self.failures, self.awaiting_session) = (0, None);
+        if !self.lines.way(id).is_some_and(|way| watched(&way)) {
+            return home.output(Output::Close(id, Bye::PathLost));
+        }
+        let Some(way) = self.lines.up(id, end, dials, home) else { return };
+        let route = way.route();
+        if let Way::Punched(introduction) = way {
+            self.stands_over(introduction);
         }
         self.tell_up(id, route, end, home);
         home.tell(NodeEvent::Frame { peer: self.id, via: Via::Session(route), frame: hello, rtt: end.rtt });
@@ -344,9 +369,9 @@ impl Peer {
     pub(super) fn down(&mut self, id: SessionId, reason: String, by_peer: bool, now: Instant, home: &mut Home) {
         match self.lines.down(id) {
             Ended::Nothing => {}
-            Ended::Handshake(Way::Punched(_)) if !self.lines.stands(Route::Direct) && self.dials(home) => {
+            Ended::Handshake(Way::Punched(introduction)) if self.dials(home) => {
                 tracing::debug!(%reason, "no session over the punched path");
-                self.no_session(now, home);
+                self.no_session(introduction, now, home);
             }
             Ended::Handshake(_) => tracing::debug!(%reason, "a handshake failed"),
             Ended::Replaced(other, route, end) => self.tell_up(other, route, end, home),
@@ -354,7 +379,8 @@ impl Peer {
                 let reason = closed.map_or(reason, str::to_owned);
                 let route = way.route();
                 if let Way::Punched(introduction) = way {
-                    self.drop_standing(introduction);
+                    self.forget_path(introduction);
+                    self.was_direct = Some(now);
                 }
                 home.tell(NodeEvent::Down { peer: self.id, route, reason, by_peer });
                 // A path that broke is mended at once; a peer that stopped is given time to come back.
@@ -370,7 +396,7 @@ impl Peer {
     pub(super) fn untrusted(&mut self, id: SessionId, seen: PeerId, now: Instant, home: &mut Home) {
         if let Ended::Handshake(way) = self.lines.down(id) {
             if let Way::Punched(introduction) = way {
-                self.drop_standing(introduction);
+                self.forget_path(introduction);
             }
             self.next_try = Some(now + UNTRUSTED_PAUSE);
             home.tell(NodeEvent::Untrusted { expected: Party::Peer(self.id), seen });

@@ -1,0 +1,163 @@
+//! The whole of two clients and their rendezvous in virtual time, whatever happens to them: each line arrives once and in
+//! order, and the path is direct again wherever the oracle says that it can be.
+//!
+//! Nothing here waits, and luck comes from a seed: `PUNCHLINE_SEED=7 cargo test -p e2e --test virtual_time` plays one
+//! story again, with everything that happened in it; `PUNCHLINE_SEEDS=10000` plays so many.
+
+mod person;
+mod pipe;
+mod server;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use netsim::model::{Preset, Random, presets};
+use world::{Step, Who, World};
+
+/// Stories of a run, if nobody says how many.
+const STORIES: u64 = 300;
+/// Longer than the longest pause between two attempts at a direct path, and the attempt.
+const PATIENCE: Duration = Duration::from_secs(16 * 60);
+/// On the best route, with everything in order, that is a matter of round trips. What waits for a repetition of a packet
+/// from worse times may take as long as they took.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
+
+fn kinds() -> Vec<Preset> {
+    // Who cannot send UDP needs the tunnel's TCP, which this network does not have.
+    presets::all().into_iter().filter(|preset| preset.name != "udp_blocked").collect()
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+fn step(luck: &mut Random) -> Step {
+    let who = if luck.chance(0.5) { Who::Alice } else { Who::Bob };
+    let millis = |luck: &mut Random, below| Duration::from_millis(luck.below(below));
+    match luck.below(40) {
+        0..10 => Step::Wait(millis(luck, 300)),
+        10..14 => Step::Wait(millis(luck, 5_000)),
+        14 => Step::Wait(millis(luck, 60_000)),
+        15..27 => Step::Say(who),
+        27 => Step::Between(false),
+        28 => Step::Between(true),
+        29 | 30 => Step::Line(who, luck.below(50) as f64 / 100.0, millis(luck, 40)),
+        31 => Step::Outage(who, true),
+        32 => Step::Outage(who, false),
+        33 | 34 => Step::Roam(who),
+        35 => Step::Reboot(who),
+        36 => Step::Renumber(who),
+        37 | 38 => Step::Restart,
+        _ => Step::Sleep(who, millis(luck, 100_000)),
+    }
+}
+
+/// Plays one story. How long after all trouble was over both were on the best route; or what was wrong.
+fn play(seed: u64, start: Instant, record: bool) -> Result<Duration, String> {
+    let mut luck = Random::new(seed).fork(99);
+    let kinds = kinds();
+    let mut pick = || &kinds[luck.below(kinds.len() as u64) as usize];
+    let (alice, bob) = (pick(), pick());
+    let mut world = World::new(alice, bob, seed, start);
+    if record {
+        world.record();
+    }
+    for _ in 0..10 + luck.below(40) {
+        world.step(step(&mut luck));
+    }
+    world.heal();
+    world.step(Step::Wake);
+    let told = |world: &World, what: &str| {
+        let report = if record { world.report() } else { String::new() };
+        format!("seed {seed}, {} and {}: {what}\n{report}", alice.name, bob.name)
+    };
+    world.step(Step::Say(Who::Alice));
+    let Some(recovered) = world.run_until(PATIENCE, World::is_on_the_best_route) else {
+        return Err(told(&world, "not on the best route"));
+    };
+    world.step(Step::Say(Who::Alice));
+    world.step(Step::Say(Who::Bob));
+    if world.run_until(DELIVERED_WITHIN, World::is_settled).is_none() {
+        return Err(told(&world, "on the best route, and something has not arrived"));
+    }
+    if let Some(complaint) = world.complaint() {
+        return Err(told(&world, &complaint));
+    }
+    world.step(Step::Wait(Duration::from_secs(10)));
+    for who in [Who::Alice, Who::Bob] {
+        let sessions = world.person(who).sessions();
+        if sessions > 2 {
+            return Err(told(&world, &format!("{who:?} keeps {sessions} connections")));
+        }
+    }
+    Ok(recovered)
+}
+
+#[test]
+fn whatever_happens_each_line_arrives_once_and_in_order_and_the_path_is_direct_again() {
+    let start = Instant::now();
+    let (first, count) = match number("PUNCHLINE_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, number("PUNCHLINE_SEEDS").unwrap_or(STORIES)),
+    };
+    let (mut recovered, mut failed) = (Vec::new(), Vec::new());
+    for seed in first..first + count {
+        match play(seed, start, false) {
+            Ok(time) => recovered.push(time),
+            Err(_) => failed.push(seed),
+        }
+    }
+    if let Some(seed) = failed.first() {
+        let story = play(*seed, start, true).expect_err("a seed repeats a story");
+        panic!("{} of {count} stories went wrong, with the seeds {failed:?}; the first:\n{story}", failed.len());
+    }
+    recovered.sort();
+    let share = |percent: usize| recovered[(recovered.len() - 1) * percent / 100];
+    println!(
+        "{count} stories; on the best route after the last trouble: median {:?}, p95 {:?}, p99 {:?}, latest {:?}",
+        share(50),
+        share(95),
+        share(99),
+        share(100)
+    );
+}
+
+#[test]
+fn a_seed_repeats_a_story_to_the_letter() {
+    let start = Instant::now();
+    let story = || {
+        let mut world = World::new(&kinds()[3], &kinds()[5], 7, start);
+        world.record();
+        let mut luck = Random::new(7);
+        (0..40).for_each(|_| world.step(step(&mut luck)));
+        world.report()
+    };
+    let once = story();
+    assert!(once.contains("Punched"), "{once}");
+    assert_eq!(once, story());
+}
+
+#[test]
+fn after_ten_minutes_of_sleep_all_that_was_said_meanwhile_is_there_at_once_and_the_path_is_direct() {
+    let home = presets::named("home").expect("a preset");
+    let mut world = World::new(&home, &home, 1, Instant::now());
+    world.record();
+    world.step(Step::Say(Who::Alice));
+    assert!(world.run_until(Duration::from_secs(5), World::is_on_the_best_route).is_some(), "{}", world.report());
+
+    world.step(Step::Sleep(Who::Bob, Duration::from_secs(600)));
+    // His router forgets him long before: nothing that comes from outside gets in any more.
+    world.step(Step::Reboot(Who::Bob));
+    for _ in 0..100 {
+        world.step(Step::Say(Who::Alice));
+        world.step(Step::Wait(Duration::from_secs(5)));
+    }
+    assert_eq!(world.person(Who::Alice).route(), None, "she knows that he is not there: {}", world.report());
+    world.step(Step::Wait(Duration::from_secs(100)));
+
+    let awake = world.run_until(Duration::from_secs(60), World::is_settled).expect("it arrives");
+    assert_eq!(world.complaint(), None);
+    let direct = world.run_until(Duration::from_secs(60), World::is_on_the_best_route).expect("a direct path");
+    println!("all lines after {awake:?}, direct after {:?}", awake + direct);
+    assert!(awake + direct < Duration::from_secs(3), "{}", world.report());
+}

@@ -1,0 +1,183 @@
+//! The rendezvous' own decisions and its relay's, on a host, behind [`Pipe`]s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::introduction::{MAX_CONTROL_FRAME, StunEndpoints, ToServer};
+use common::relay;
+use common::wire::{self, FrameReader};
+use netsim::model::{Addresses, Random};
+use netsim::virtual_net::Datagram;
+use rendezvous::limits::Limits;
+use rendezvous::relay::SocketIndex;
+use rendezvous::relay::channels::Channels;
+use rendezvous::relay::quota::Quota;
+use rendezvous::relay::switch::{Run, Switch};
+use rendezvous::server::{ConnectionId, Output, Server};
+
+use crate::pipe::{self, Content, Event, Id, Patience, Pipe};
+
+/// Where it listens.
+pub(crate) const PORT: u16 = 3478;
+const TICK: Duration = Duration::from_secs(1);
+const PATIENCE: Patience = Patience { keepalive: None, idle: Some(Duration::from_secs(12)), handshake: None };
+
+pub(crate) struct Rendezvous {
+    own: Addresses,
+    random: Random,
+    server: Server,
+    switch: Switch,
+    pipes: BTreeMap<Id, Pipe>,
+    /// Which pipe is which connection of the server.
+    connections: BTreeMap<Id, ConnectionId>,
+    next: u64,
+    tick: Option<Instant>,
+    outbox: VecDeque<Datagram>,
+}
+
+impl fmt::Debug for Rendezvous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.server.fmt(f)
+    }
+}
+
+impl Rendezvous {
+    pub(crate) fn new(own: Addresses, random: Random) -> Self {
+        let (server, switch) = fresh(own, &random);
+        let (pipes, connections, outbox) = Default::default();
+        Rendezvous { own, random, server, switch, pipes, connections, next: 0, tick: None, outbox }
+    }
+
+    /// Killed and started again: nothing is remembered.
+    pub(crate) fn restart(&mut self) {
+        self.random = self.random.fork(1);
+        (self.server, self.switch) = fresh(self.own, &self.random);
+        self.pipes.clear();
+        self.connections.clear();
+    }
+
+    pub(crate) fn handle_datagram(&mut self, datagram: &Datagram, now: Instant) {
+        let source = datagram.source;
+        if let Some((channel, _)) = relay::parse(&datagram.payload) {
+            let run = Run { channel, count: 1, size: datagram.payload.len() };
+            if let Some(passage) = self.switch.route(SocketIndex::default(), source, run, now) {
+                self.switch.sent(1, run.size);
+                self.post(passage.to.address, datagram.payload.clone());
+            }
+        } else if let Some((id, content)) = pipe::decode(&datagram.payload) {
+            self.packet(id, content, source, now);
+        }
+        self.pump(now);
+    }
+
+    fn packet(&mut self, id: Id, content: Content, source: SocketAddr, now: Instant) {
+        if let Some(pipe) = self.pipes.get_mut(&id) {
+            return pipe.handle(content, source, now);
+        }
+        match content {
+            Content::Open { from } => {
+                self.pipes.insert(id, Pipe::accept(id, source, Duration::from_millis(100), PATIENCE, now));
+                let connection = ConnectionId(self.next);
+                self.next += 1;
+                self.connections.insert(id, connection);
+                let stun = StunEndpoints { alternate_port: 3479, alternate: None };
+                self.server.handle_connected(connection, from, source, stun, now);
+                self.tick.get_or_insert(now + TICK);
+            }
+            Content::Close { .. } | Content::Forgotten => {}
+            _ => self.post(source, pipe::encode(id, &Content::Forgotten)),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for pipe in self.pipes.values_mut().filter(|pipe| pipe.poll_wakeup().is_some_and(|at| at <= now)) {
+            pipe.handle_timeout(now);
+        }
+        if self.tick.is_some_and(|at| at <= now) {
+            self.tick = Some(now + TICK);
+            self.server.handle_relayed(self.switch.take_used(), now);
+            for (id, connection) in &self.connections {
+                if let Some(pipe) = self.pipes.get(id) {
+                    self.server.handle_moved(*connection, pipe.remote(), now);
+                }
+            }
+            self.server.handle_timeout(now);
+        }
+        self.pump(now);
+    }
+
+    fn pump(&mut self, now: Instant) {
+        loop {
+            self.hear(now);
+            while let Some(change) = self.server.poll_change() {
+                self.switch.apply(change, now);
+            }
+            let Some(output) = self.server.poll_output() else { break };
+            let to = match &output {
+                Output::Send(to, _) | Output::Close(to, _) => *to,
+            };
+            let id = self.connections.iter().find(|(_, connection)| **connection == to).map(|(id, _)| *id);
+            let Some((id, pipe)) = id.and_then(|id| Some((id, self.pipes.get_mut(&id)?))) else { continue };
+            match output {
+                Output::Send(_, message) => {
+                    pipe.send(wire::encode(&message, MAX_CONTROL_FRAME).expect("it fits"), now);
+                }
+                Output::Close(_, code) => {
+                    self.connections.remove(&id);
+                    pipe.finish(code.code(), now);
+                }
+            }
+        }
+        let packets: Vec<_> =
+            self.pipes.values_mut().flat_map(|pipe| std::iter::from_fn(|| pipe.poll_packet())).collect();
+        for (destination, payload) in packets {
+            self.post(destination, payload);
+        }
+        self.pipes.retain(|_, pipe| !pipe.is_over());
+    }
+
+    fn hear(&mut self, now: Instant) {
+        for (id, pipe) in &mut self.pipes {
+            while let Some(event) = pipe.poll_event() {
+                let Some(connection) = self.connections.get(id).copied() else { continue };
+                match event {
+                    Event::Opened => {}
+                    Event::Frame(bytes) => {
+                        let mut reader = FrameReader::new(MAX_CONTROL_FRAME);
+                        reader.push(&bytes);
+                        let message: ToServer = reader.poll().expect("a message").expect("a whole one");
+                        self.server.handle_message(connection, message, now);
+                    }
+                    Event::Ended { .. } => {
+                        self.connections.remove(id);
+                        self.server.handle_closed(connection, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn post(&mut self, destination: SocketAddr, payload: Vec<u8>) {
+        if let Some(own) = self.own.of_family(destination.ip()) {
+            self.outbox.push_back(Datagram { source: SocketAddr::new(own, PORT), destination, payload });
+        }
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+        self.outbox.pop_front()
+    }
+
+    pub(crate) fn poll_wakeup(&self) -> Option<Instant> {
+        self.pipes.values().filter_map(Pipe::poll_wakeup).chain(self.tick).min()
+    }
+}
+
+fn fresh(own: Addresses, random: &Random) -> (Server, Switch) {
+    let limits = Limits::default();
+    let mut luck = random.fork(2);
+    let server = Server::new(&limits, Box::new(move || luck.bits())).with_relay(Channels::new(1000));
+    let (bytes, packets) = (limits.relay_bytes_per_second.get(), limits.relay_packets_per_second.get());
+    (server, Switch::new(Quota { bytes, packets }, own.iter().map(|ip| SocketAddr::new(ip, PORT)).collect()))
+}
