@@ -1,6 +1,7 @@
 //! The one connection to the rendezvous: made, registered, kept, and made again, for as long as the node runs.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::identity::PeerId;
@@ -12,6 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::reach::{NoWay, Reach, Reached};
 use super::session::LAST_WORDS;
+use super::silence::{Listener, RelayTraffic};
+use super::transport::{RENDEZVOUS_WINDOW, nudge};
 use super::tunnel::Tunnel;
 use crate::node::ControlEvent;
 
@@ -28,6 +31,7 @@ const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) struct Control {
     pub(super) reach: Reach,
+    pub(super) relay: Arc<RelayTraffic>,
     /// What to register; a change is sent as an update.
     pub(super) register: watch::Receiver<Register>,
     pub(super) requests: mpsc::Receiver<ToServer>,
@@ -40,6 +44,8 @@ pub(super) struct Control {
 enum End {
     /// Try again after the usual pause.
     Failed(String),
+    /// The server is a new one, and there.
+    Restarted(String),
     /// Try again after this pause.
     Later(String, Duration),
     Untrusted(PeerId),
@@ -64,6 +70,10 @@ impl Control {
                     continue;
                 }
                 End::Failed(reason) => (ControlEvent::Lost { reason }, pause),
+                // It answers, so nobody has to wait for it; and each client learns of it by its own next packet, which spreads
+                // them. One that is restarted again and again is a failure.
+                End::Restarted(reason) if pause == FIRST_PAUSE => (ControlEvent::Lost { reason }, Duration::ZERO),
+                End::Restarted(reason) => (ControlEvent::Lost { reason }, pause),
                 End::Later(reason, wait) => (ControlEvent::Lost { reason }, wait),
                 End::Untrusted(seen) => (ControlEvent::Untrusted { seen }, UNTRUSTED_PAUSE),
                 End::Replaced => {
@@ -122,6 +132,7 @@ impl Control {
         let Reached { connection, tunnel, .. } = reached;
         let mut back_to_udp = pin!(maybe(tunnel.is_some().then(|| self.reach.clone().back_to_udp())));
         let mut tunnel_ended = pin!(maybe(tunnel.as_mut().map(Tunnel::ended)));
+        let mut listener = Listener::default();
         let Ok((mut send, mut receive)) = connection.open_bi().await else {
             return end_of(connection.closed().await);
         };
@@ -173,6 +184,7 @@ impl Control {
                         return End::Over;
                     }
                 },
+                () = listener.silence(&self.relay) => nudge(connection, RENDEZVOUS_WINDOW),
                 Ok(()) = self.network.changed() => return End::Moved,
                 over_udp = &mut back_to_udp => return End::BackOnUdp(Box::new(over_udp)),
                 reason = &mut tunnel_ended => return End::Failed(reason),
@@ -201,7 +213,12 @@ async fn maybe<T>(what: Option<impl Future<Output = T>>) -> T {
 /// What the server's way of closing means for us.
 fn end_of(error: ConnectionError) -> End {
     let reason = describe(&error);
-    let ConnectionError::ApplicationClosed(close) = error else { return End::Failed(reason) };
+    let close = match error {
+        ConnectionError::ApplicationClosed(close) => close,
+        // The key of stateless resets outlives the server that was asked.
+        ConnectionError::Reset => return End::Restarted(reason),
+        _ => return End::Failed(reason),
+    };
     match CloseCode::from_code(close.error_code.into_inner()) {
         Some(CloseCode::Replaced) => End::Replaced,
         Some(CloseCode::RateLimited | CloseCode::Full | CloseCode::Protocol) => End::Later(reason, PENALTY_PAUSE),

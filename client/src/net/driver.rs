@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::discovering::Discovering;
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
+use super::transport::PEER_WINDOW;
 use super::{interfaces, transport};
 use crate::node::{Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Output, SessionEvent, SessionId};
 
@@ -237,6 +238,10 @@ impl Driver {
                     if let Err(mpsc::error::TrySendError::Full(_)) = near.outgoing.try_send(Outgoing::Frame(frame)) {
                         self.close(id, Bye::Slow);
                     }
+                }
+                Output::Nudge(id) => {
+                    let connection = self.sessions.get(&id).and_then(|near| near.connection.as_ref());
+                    connection.into_iter().for_each(|connection| transport::nudge(connection, PEER_WINDOW));
                 }
                 Output::Finish(id, bye) => {
                     let Some(near) = self.sessions.get(&id) else { continue };

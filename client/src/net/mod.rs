@@ -8,6 +8,8 @@
 //! (`reach.rs`, `tunnel/`). For everything else here that is one more address: relayed connections go on over it, and over
 //! UDP again when that comes back.
 //!
+//! A rendezvous that was restarted says so to whoever sends it anything: `silence.rs` sees to it that somebody does.
+//!
 //! # Limits
 //!
 //! A tunnel leads to the rendezvous alone. There is no other server to go through.
@@ -19,6 +21,7 @@ mod interfaces;
 mod quic_socket;
 mod reach;
 mod session;
+mod silence;
 mod transport;
 mod tunnel;
 mod watch;
@@ -96,6 +99,7 @@ impl Node {
         let (register, registration) = watch_channel(machine.registration().clone());
         let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous);
         let reach = Reach { endpoint: endpoint.clone(), lanes: socket.lanes().clone(), certificate, rendezvous };
+        let relay = socket.traffic().clone();
         let (move_on, moved) = watch_channel(0);
         let means = Means {
             certificate: config.certificate,
@@ -110,8 +114,14 @@ impl Node {
         let driver = Driver::new(machine, means);
         let (changes, network) = mpsc::channel(4);
         tokio::spawn(watch::watch(changes));
-        let link =
-            control::Control { reach, register: registration, requests: asked, network: moved, events: control_events };
+        let link = control::Control {
+            reach,
+            relay,
+            register: registration,
+            requests: asked,
+            network: moved,
+            events: control_events,
+        };
         tokio::spawn(link.run());
         let (commands, inbox) = mpsc::unbounded_channel();
         let (events, outbox) = mpsc::channel(256);

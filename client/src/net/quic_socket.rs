@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use common::candidate::canonical;
 use common::datagram::{self, Kind};
@@ -29,6 +30,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use tokio::sync::mpsc;
 
+use super::silence::RelayTraffic;
 use super::tunnel::Lanes;
 
 /// STUN datagrams waiting for the driver. More than this is a flood, and is dropped as a full socket buffer would.
@@ -51,6 +53,8 @@ pub(super) struct QuicSocket {
     /// The rendezvous, to which relay frames go and from which they come.
     relay: RwLock<Option<SocketAddr>>,
     lanes: Arc<Lanes>,
+    /// When frames came from there.
+    traffic: Arc<RelayTraffic>,
     /// Payloads of frames that did not fit where they were received.
     unwrapped: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
 }
@@ -80,12 +84,18 @@ impl QuicSocket {
         }
         let (stun, inbox) = mpsc::channel(STUN_QUEUE);
         let (blocked, relay, unwrapped) = (AtomicUsize::new(0), RwLock::default(), Mutex::default());
-        Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, lanes: Lanes::new(), unwrapped }), inbox))
+        let (lanes, traffic) = (Lanes::new(), Arc::default());
+        Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, lanes, traffic, unwrapped }), inbox))
     }
 
     /// The tunnels.
     pub(super) fn lanes(&self) -> &Arc<Lanes> {
         &self.lanes
+    }
+
+    /// When relay frames came over UDP. In a tunnel they need no watch: TCP tells at once that a server was restarted.
+    pub(super) fn traffic(&self) -> &Arc<RelayTraffic> {
+        &self.traffic
     }
 
     /// Where relay frames go and come from.
@@ -133,6 +143,7 @@ impl QuicSocket {
             let (from_relay, received) = (relay == Some(source), &mut buffer[..meta.len]);
             if let Some((channel, stride, length)) = from_relay.then(|| unwrap_all(received, meta.stride)).flatten() {
                 *meta = RecvMeta { addr: channel.address(), len: length, stride, ecn: None, dst_ip: None };
+                self.traffic.heard(Instant::now());
                 continue;
             }
             // A datagram of which nothing stays has length 0, and quinn passes over it.
@@ -148,6 +159,7 @@ impl QuicSocket {
     /// Takes the payload of one frame out, for the next time that quinn asks.
     fn unwrap(&self, frame: &[u8]) {
         let Some((channel, packet)) = packet_in(frame) else { return };
+        self.traffic.heard(Instant::now());
         let mut unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
         if unwrapped.len() < UNWRAPPED {
             unwrapped.push_back((channel.address(), packet.to_vec()));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::identity::PeerId;
+use common::introduction::MAX_CONTROL_FRAME;
 use common::session::Route;
 use common::tls::{self, ALPN_PEER, ALPN_RENDEZVOUS, Certificate, SeenPeer, TlsError};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 
 use super::quic_socket::QuicSocket;
 
@@ -17,6 +18,10 @@ use super::quic_socket::QuicSocket;
 const RENDEZVOUS_KEEPALIVE: Duration = Duration::from_secs(3);
 /// Three keepalives and some: a server that is silent for so long is gone.
 const RENDEZVOUS_IDLE: Duration = Duration::from_secs(10);
+/// What a rendezvous may send that we have not read: ten of the longest frames.
+pub(super) const RENDEZVOUS_WINDOW: u32 = 10 * MAX_CONTROL_FRAME as u32;
+/// What a peer may send that we have not read: thirteen times what one stream may, which is 1.25 MB.
+pub(super) const PEER_WINDOW: u32 = 16 << 20;
 /// Before anything is measured, for the first retransmissions: after 300 and 900 ms, so that two lost packets do not cost
 /// a second. With quinn's 333 ms (RFC 9002, section 6.2.2) one would. Where the way is longer, a packet is sent twice.
 const RENDEZVOUS_INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -48,6 +53,7 @@ pub(super) fn rendezvous_client(own: &Certificate, expected: PeerId) -> Result<(
     transport.keep_alive_interval(Some(RENDEZVOUS_KEEPALIVE));
     transport.max_idle_timeout(Some(VarInt::from_u32(RENDEZVOUS_IDLE.as_millis() as u32).into()));
     transport.initial_rtt(RENDEZVOUS_INITIAL_RTT);
+    transport.receive_window(VarInt::from_u32(RENDEZVOUS_WINDOW));
     // Frames are small, and each probe of a larger MTU is 1,450 bytes of work for the server.
     transport.mtu_discovery_config(None);
     client(own, expected, ALPN_RENDEZVOUS, transport)
@@ -97,6 +103,7 @@ fn no_initial_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> TlsError 
 fn peer_transport(route: Route, rtt: Duration) -> TransportConfig {
     let mut transport = base();
     transport.max_idle_timeout(None);
+    transport.receive_window(VarInt::from_u32(PEER_WINDOW));
     if route == Route::Relayed {
         // A frame around each packet takes nine bytes, and the way on from the server is one more that would have to be
         // probed: 1200 bytes pass everywhere.
@@ -104,6 +111,14 @@ fn peer_transport(route: Route, rtt: Duration) -> TransportConfig {
     }
     transport.initial_rtt(rtt.max(MIN_INITIAL_RTT));
     transport
+}
+
+/// Sends the smallest thing that has to be acknowledged, over a connection with this window. What was lost is then known at once,
+/// where QUIC would wait for a timer that has doubled for as long as nothing came. quinn has no PING to offer, but tells the
+/// other side when its window grows (MAX_DATA): by one byte, which the next update takes back.
+pub(super) fn nudge(connection: &Connection, window: u32) {
+    connection.set_receive_window(VarInt::from_u32(window + 1));
+    connection.set_receive_window(VarInt::from_u32(window));
 }
 
 fn base() -> TransportConfig {

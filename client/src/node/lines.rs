@@ -152,6 +152,12 @@ impl Lines {
         Some(line.way.route())
     }
 
+    /// This way may have been gone for a while, and is there: what was lost meanwhile is sent again now.
+    pub(super) fn nudge(&self, way: Way, home: &mut Home) {
+        let stand = self.all.iter().filter(|(_, line)| line.way == way && line.end.is_some() && !line.leaving);
+        stand.for_each(|(id, _)| home.output(Output::Nudge(*id)));
+    }
+
     /// Closes those over this way.
     pub(super) fn close(&mut self, way: Way, why: &'static str, home: &mut Home) {
         for (id, line) in self.all.iter_mut().filter(|(_, line)| line.way == way) {

@@ -124,6 +124,8 @@ pub enum Output {
     Dial(Begin, SocketAddr),
     /// Give a frame to a session. If its queue is full the peer does not read: it is to be closed as [`Bye::Slow`].
     Write(SessionId, PeerFrame),
+    /// Send the peer of a session something that it has to acknowledge, so that what was lost is known now.
+    Nudge(SessionId),
     /// Close a session after its last words.
     Finish(SessionId, Bye),
     /// Close a session at once, or as soon as its handshake is done.

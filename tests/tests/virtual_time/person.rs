@@ -289,7 +289,8 @@ impl Person {
             Output::Close(session, bye) => {
                 self.session_pipe(session).into_iter().for_each(|pipe| pipe.close(bye as u32));
             }
-            Output::Discover(_) | Output::StopDiscovery => {}
+            // The pipe repeats what it loses by itself.
+            Output::Discover(_) | Output::StopDiscovery | Output::Nudge(_) => {}
             Output::Tell(event) => {
                 self.note(|| format!("    {event:?}"), now);
                 self.happens(Happening::Node(event), now);

@@ -255,6 +255,7 @@ impl Peer {
             self.lines.close(Way::Channel(before), "the rendezvous gave us another channel", home);
         }
         let (way, remote) = (Way::Channel(channel), channel.address());
+        self.lines.nudge(way, home);
         if self.dials(home) && !self.lines.contains(way, remote) {
             self.dial(way, remote, self.expected_rtt(Route::Relayed, home), home);
         }
