@@ -2,7 +2,8 @@
 //! through an HTTP proxy (see [`common::tunnel`]).
 //!
 //! [`Tunnel::open`] makes one; from then on it is an address of the node's socket ([`lanes`]). Dropping it ends it, after
-//! the last words have been sent.
+//! the last words have been sent. One in which nothing comes any more, not even the answer to a ping, has ended: a firewall that
+//! forgot the TCP connection says nothing, and TCP itself would try for a quarter of an hour.
 //!
 //! # Limits
 //!
@@ -24,7 +25,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -46,6 +47,12 @@ const STAGGER: Duration = Duration::from_millis(250);
 const ADDRESSES: usize = 4;
 /// How long a tunnel that is not needed any more goes on, so that the last words get out.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// When nothing has come for so long, the server is asked for a sign of life, by a ping of the WebSocket. It allows one a second.
+const QUIET: Duration = Duration::from_millis(1250);
+/// How long the answer may take: two repetitions of TCP on a path of half a second. Together this is 2.3 to 3.5 s, where the
+/// keepalive of QUIC needs 10 to 13: it has to allow for lost packets, and between the ends of TCP nothing is lost.
+const ANSWER: Duration = Duration::from_millis(2250);
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
@@ -174,39 +181,60 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 /// Carries datagrams both ways; why that has ended.
 async fn carry(socket: Socket, lane: &Lane) -> String {
     let (sink, stream) = socket.split();
+    let quiet = Notify::new();
     let end = tokio::select! {
-        end = receive(stream, lane) => end,
-        end = send(sink, lane) => end,
+        end = receive(stream, lane, &quiet) => end,
+        end = send(sink, lane, &quiet) => end,
     };
-    end.map_or_else(|| "the rendezvous closed the TCP connection".to_owned(), |error| error.to_string())
+    end.to_string()
 }
 
-async fn receive(mut stream: SplitStream<Socket>, lane: &Lane) -> Option<tungstenite::Error> {
+/// Why a tunnel has ended, for people.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the rendezvous closed the TCP connection")]
+    Closed,
+    #[error("the TCP connection fell silent for {:.1} s", (QUIET + ANSWER).as_secs_f32())]
+    Silent,
+    #[error(transparent)]
+    Failed(#[from] tungstenite::Error),
+}
+
+async fn receive(mut stream: SplitStream<Socket>, lane: &Lane, quiet: &Notify) -> End {
     loop {
-        match stream.next().await {
+        let next = match timeout(QUIET, stream.next()).await {
+            Ok(next) => Ok(next),
+            Err(_) => {
+                quiet.notify_one();
+                // Looks at what has come before it looks at the time: this program may have stood still.
+                timeout(ANSWER, stream.next()).await
+            }
+        };
+        let Ok(next) = next else { return End::Silent };
+        match next {
             Some(Ok(Message::Binary(datagram))) => lane.deliver(datagram.into()).await,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Err(error)) => return Some(error),
-            Some(Ok(_)) | None => return None,
+            Some(Err(error)) => return error.into(),
+            Some(Ok(_)) | None => return End::Closed,
         }
     }
 }
 
-async fn send(mut sink: SplitSink<Socket, Message>, lane: &Lane) -> Option<tungstenite::Error> {
+async fn send(mut sink: SplitSink<Socket, Message>, lane: &Lane, quiet: &Notify) -> End {
     loop {
         // What follows closely leaves together; when nothing follows, all of it must have left.
         let sent = match lane.next() {
             Some(datagram) => sink.feed(Message::binary(datagram)).await,
             None => match sink.flush().await {
-                Ok(()) => {
-                    lane.filled().await;
-                    continue;
-                }
+                Ok(()) => tokio::select! {
+                    () = lane.filled() => continue,
+                    () = quiet.notified() => sink.feed(Message::Ping(Default::default())).await,
+                },
                 error => error,
             },
         };
         if let Err(error) = sent {
-            return Some(error);
+            return error.into();
         }
     }
 }
