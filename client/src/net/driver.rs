@@ -20,6 +20,9 @@ use crate::node::{Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Out
 
 /// Events waiting for the application; beyond this the sessions are not read, and QUIC's flow control holds the peers.
 const OUTBOX: usize = 1024;
+/// How long the side that accepts leaves the end of a superseded connection to the dialler, who ends it when it has read our greeting
+/// on the new one. If our end of the old one came before that, it would be told as a loss, and taken back a moment later.
+const LEFT_TO_DIALLER: Duration = Duration::from_secs(1);
 /// How long a node that shuts down waits for its goodbyes to be sent.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,7 @@ pub(super) struct Means {
 
 /// The near end of a session.
 struct Near {
+    dialled: bool,
     outgoing: mpsc::Sender<Outgoing>,
     /// Once it stands.
     connection: Option<Connection>,
@@ -260,6 +264,13 @@ impl Driver {
     fn close(&self, id: SessionId, bye: Bye) {
         let Some(near) = self.sessions.get(&id) else { return };
         match &near.connection {
+            Some(connection) if bye == Bye::Superseded && !near.dialled => {
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(LEFT_TO_DIALLER, connection.closed()).await;
+                    close(&connection, bye);
+                });
+            }
             Some(connection) => close(connection, bye),
             // Its queue is empty: nothing is given to a session that does not stand.
             None => drop(near.outgoing.try_send(Outgoing::Close(bye))),
@@ -289,7 +300,7 @@ impl Driver {
         match begun {
             Ok((seen, connecting)) => {
                 let (outgoing, waiting) = mpsc::channel(WRITE_QUEUE);
-                self.sessions.insert(id, Near { outgoing, connection: None });
+                self.sessions.insert(id, Near { dialled, outgoing, connection: None });
                 let (name, events) = (self.means.name.clone(), self.means.reports.clone());
                 tokio::spawn(Session { id, peer, dialled, seen, name, outgoing: waiting, events }.run(connecting));
             }
