@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::running::Running;
+use crate::running::{Running, Said};
 
 /// What became of the lines.
 #[derive(Debug)]
@@ -71,11 +71,27 @@ impl Flow {
     }
 }
 
+/// From then to messages that rely on a direct path which was punched after it.
+pub fn direct_again(side: &mut Running, since: Instant, patience: Duration) -> Result<Duration> {
+    let is_direct = |said: &Said| said.event["event"] == "path" && said.event["kind"] == "direct";
+    loop {
+        let after = |said: &&Said| said.at > since;
+        let punched =
+            side.said().iter().filter(after).find(|said| said.event["event"] == "punched").map(|said| said.at);
+        let direct = side.said().iter().rfind(|said| said.event["event"] == "path").is_some_and(is_direct);
+        let last = side.said().iter().filter(after).rfind(|said| is_direct(said)).map(|said| said.at);
+        if let (Some(punched), true) = (punched, direct) {
+            return Ok(last.unwrap_or(punched).max(punched).saturating_duration_since(since));
+        }
+        ensure!(since.elapsed() < patience, "no direct path within {patience:?}\n{}", side.transcript());
+        let _ = side.next_line(Duration::from_millis(20));
+    }
+}
+
 /// The numbers that came in, in the order of their coming.
-fn heard(side: &mut Running) -> Vec<(usize, Instant)> {
+pub(crate) fn heard(side: &mut Running) -> Vec<(usize, Instant)> {
     let incoming = side.said().iter().filter(|said| said.event["event"] == "message" && said.event["dir"] == "in");
-    let number =
-        |said: &crate::Said| Some((said.event["text"].as_str()?.strip_prefix("line ")?.parse().ok()?, said.at));
+    let number = |said: &Said| Some((said.event["text"].as_str()?.strip_prefix("line ")?.parse().ok()?, said.at));
     incoming.filter_map(number).collect()
 }
 

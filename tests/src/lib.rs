@@ -26,16 +26,20 @@
 #![cfg(target_os = "linux")]
 
 mod binaries;
+mod firewall;
 mod flow;
 mod person;
 mod running;
+mod sleep;
 mod town;
 mod world;
 
 pub use binaries::binary;
-pub use flow::{Flow, summary};
+pub use firewall::Firewall;
+pub use flow::{Flow, direct_again, summary};
 pub use person::{Computer, Person};
 pub use running::{Running, Said};
+pub use sleep::{Slept, sleep_and_wake};
 pub use town::Town;
 pub use world::{RendezvousOptions, World, router_of, start_rendezvous, start_rendezvous_with};
 

@@ -23,7 +23,7 @@ pub struct Said {
     pub event: Value,
 }
 
-/// A running `punchline` or `rendezvous`. Killed when dropped.
+/// A running `punchline` or `rendezvous`. Killed when dropped; if that is because a story failed, it tells what it said.
 pub struct Running {
     who: String,
     process: Process,
@@ -34,6 +34,8 @@ pub struct Running {
     /// How many of them expectations have gone past.
     seen: usize,
     stderr: PathBuf,
+    /// All of it has been put into words.
+    told: bool,
     /// When it was started.
     pub started: Instant,
 }
@@ -51,7 +53,7 @@ impl Running {
             thread::spawn(move || read_lines(stdout, &sender));
         }
         let stdin = process.take_stdin();
-        Running { who: who.to_owned(), process, stdin, lines, said: Vec::new(), seen: 0, stderr, started }
+        Running { who: who.to_owned(), process, stdin, lines, said: Vec::new(), seen: 0, stderr, told: false, started }
     }
 
     /// The process id.
@@ -185,6 +187,7 @@ impl Running {
 
     /// All that is known of it, for a failure.
     pub fn transcript(&mut self) -> String {
+        self.told = true;
         self.said.extend(self.lines.try_iter());
         let mut text = format!("--- what {} said\n", self.who);
         for said in &self.said {
@@ -202,6 +205,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if thread::panicking() && !self.told {
+            // A story has failed, and its assertion may have spoken of one side only.
+            eprintln!("{}", self.transcript());
+        }
         let log = self.log();
         let error = log.lines().find(|line| line.contains("ERROR") || line.contains("panicked at"));
         if let Some(error) = error.filter(|_| !thread::panicking()) {

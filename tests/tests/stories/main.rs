@@ -55,10 +55,16 @@ pub fn exchange(alices: &mut Running, bobs: &mut Running) {
 /// A line of each reaches the other and is acknowledged.
 #[track_caller]
 pub fn say_both(alices: &mut Running, bobs: &mut Running) {
-    alices.say("Is this line direct?");
-    assert_eq!(bobs.expect_message(SOON)["text"], "Is this line direct?");
-    assert_eq!(alices.expect("receipt", SOON).event["state"], "device");
-    bobs.say("As direct as it gets.");
-    assert_eq!(alices.expect_message(SOON)["text"], "As direct as it gets.");
-    assert_eq!(bobs.expect("receipt", SOON).event["state"], "device");
+    say(alices, bobs, "Is this line direct?");
+    say(bobs, alices, "As direct as it gets.");
+}
+
+/// A line reaches the other and is acknowledged.
+#[track_caller]
+fn say(from: &mut Running, to: &mut Running, line: &str) {
+    from.say(line);
+    let message = to.expect_message(SOON);
+    let receipt = from.expect("receipt", SOON).event;
+    let both = (&message["text"], &receipt["state"]);
+    assert_eq!(both, (&line.into(), &"device".into()), "{}{}", from.transcript(), to.transcript());
 }

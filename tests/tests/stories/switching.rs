@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::{Flow, Running, Town};
+use e2e::{Flow, Running, Town, sleep_and_wake};
 use netsim::model::{Behaviour, presets};
 use netsim::netns::in_namespaces;
 
@@ -14,8 +14,11 @@ use crate::SOON;
 const LINES: (usize, Duration) = (1000, Duration::from_millis(3));
 /// Whatever it was, on a busy machine; not one of the many seconds that connections take that only time out.
 const RECOVERED: Duration = Duration::from_secs(3);
-/// Who says nothing learns with its next keepalive, after three seconds at most, that the rendezvous was restarted.
-const RENDEZVOUS_FOUND_AGAIN: Duration = Duration::from_secs(6);
+/// Who only listens asks for a sign of life when the relay falls silent, and does not wait for its next keepalive, for which
+/// three seconds would not do.
+const RENDEZVOUS_FOUND_AGAIN: Duration = Duration::from_secs(2);
+/// After a goodbye everybody comes back after a random moment, at first 0.4 s at most, and the server has to be up.
+const RENDEZVOUS_UPDATED: Duration = Duration::from_secs(4);
 
 fn homes() -> [Behaviour; 2] {
     [presets::home(), presets::home()]
@@ -92,6 +95,35 @@ fn a_relayed_conversation_goes_on_when_the_rendezvous_is_back() {
     in_namespaces(|| {
         let mut town = Town::new(1, [presets::corporate(), presets::corporate()], 0.0)?;
         flows_on_by("relayed", RENDEZVOUS_FOUND_AGAIN, &mut town, Town::restart_rendezvous).map(drop)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_relayed_conversation_goes_on_when_the_rendezvous_was_updated() {
+    in_namespaces(|| {
+        let mut town = Town::new(1, [presets::corporate(), presets::corporate()], 0.0)?;
+        let (mut alices, mut bobs) = flows_on_by("relayed", RENDEZVOUS_UPDATED, &mut town, Town::update_rendezvous)?;
+        for side in [&mut alices, &mut bobs] {
+            assert_eq!(side.count("draining"), 1, "it was told\n{}", side.transcript());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_laptop_that_slept_until_all_had_given_it_up_has_every_line_when_it_wakes_and_is_direct_again() {
+    in_namespaces(|| {
+        let town = Town::new(1, homes(), 0.0)?;
+        let mut bobs = town.bob.chat(&town.alice)?;
+        bobs.expect("registered", SOON);
+        let mut alices = town.alice.chat(&town.bob)?;
+        for side in [&mut alices, &mut bobs] {
+            side.expect_direct(SOON);
+        }
+        let slept = sleep_and_wake(&town, &mut alices, &mut bobs, SOON)?;
+        let in_time = slept.last < RECOVERED && slept.direct < RECOVERED;
+        assert!(in_time, "{slept:?}\n{}{}", alices.transcript(), bobs.transcript());
         Ok(())
     });
 }

@@ -2,14 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use e2e::{Computer, Person, Running, start_rendezvous_with};
+use anyhow::{Context, Result};
+use e2e::{Firewall, Flow, Person, Running, start_rendezvous_with};
 use netsim::model::Line;
 use netsim::model::presets;
 use netsim::netns::in_namespaces;
@@ -20,8 +19,10 @@ use crate::{SOON, say_both};
 
 /// One way from a house to the Internet: a tunnel is several round trips, which should be seen.
 const DELAY: Duration = Duration::from_millis(20);
-/// After thirty seconds UDP is tried again.
-const NEXT_ATTEMPT: Duration = Duration::from_secs(40);
+/// Each attempt over UDP takes 2.5 s, and comes 2, 4, 8 s after the one before: in the story a dozen seconds are over by then.
+const NEXT_ATTEMPT: Duration = Duration::from_secs(16);
+/// A TCP connection that is silent is given up after 3.5 s at most, and a new tunnel stands half a second later.
+const TUNNEL_AGAIN: Duration = Duration::from_secs(6);
 
 /// An Internet with a rendezvous that has a tunnel.
 struct Stage {
@@ -141,7 +142,7 @@ fn when_udp_works_again_the_client_goes_back_to_it_by_itself_and_is_no_other_cli
     in_namespaces(|| {
         let stage = Stage::new(443)?;
         let (alice, bob) = stage.two("home", "home")?;
-        let firewall = block_udp(alice.host())?;
+        let firewall = Firewall::against_udp(alice.host())?;
         let mut bobs = bob.chat(&alice)?;
         expect_registered(&mut bobs, "udp", SOON);
         let mut alices = alice.chat(&bob)?;
@@ -164,11 +165,56 @@ fn when_udp_works_again_the_client_goes_back_to_it_by_itself_and_is_no_other_cli
 }
 
 #[test]
+fn a_tunnel_whose_tcp_connection_is_forgotten_is_given_up_within_seconds_and_no_line_is_lost() {
+    in_namespaces(|| {
+        let stage = Stage::new(443)?;
+        let (alice, bob) = stage.two("udp_blocked", "udp_blocked")?;
+        let mut bobs = bob.chat(&alice)?;
+        expect_registered(&mut bobs, "tunnel", SOON);
+        let mut alices = alice.chat(&bob)?;
+        expect_registered(&mut alices, "tunnel", SOON);
+        say_both(&mut alices, &mut bobs);
+        // The office's firewall restarts. Nobody is told: what belongs to the old connection is dropped.
+        let mut forgotten = None;
+        let forget = || {
+            forgotten = Some(Firewall::against_connections_to(alice.host(), 443)?);
+            Ok(())
+        };
+        let lines = (200, Duration::from_millis(10));
+        let (flow, happened) = Flow::run(&mut alices, &mut bobs, lines, 50, forget, SOON)?;
+        let reason = alices.expect("rendezvous_lost", SOON).event["reason"].to_string();
+        assert!(reason.contains("fell silent"), "{reason}\n{}", alices.transcript());
+        let recovery = flow.recovery(happened)?;
+        assert!(recovery < TUNNEL_AGAIN, "{recovery:?}\n{}{}", alices.transcript(), bobs.transcript());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_tunnel_in_which_nothing_is_said_stays() {
+    in_namespaces(|| {
+        let stage = Stage::new(443)?;
+        let (alice, bob) = stage.two("udp_blocked", "udp_blocked")?;
+        let mut bobs = bob.chat(&alice)?;
+        expect_registered(&mut bobs, "tunnel", SOON);
+        let mut alices = alice.chat(&bob)?;
+        say_both(&mut alices, &mut bobs);
+        // Longer than any tunnel whose pings are not answered: the punching, in vain, takes ten seconds.
+        alices.expect("no_path", SOON * 2);
+        say_both(&mut alices, &mut bobs);
+        for side in [&mut alices, &mut bobs] {
+            assert_eq!((side.count("registered"), side.count("rendezvous_lost")), (1, 0), "{}", side.transcript());
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn who_took_the_tunnel_because_udp_was_slow_is_back_in_a_moment() {
     in_namespaces(|| {
         let stage = Stage::new(443)?;
         let alice = stage.person("alice", "home")?;
-        let firewall = block_udp(alice.host())?;
+        let firewall = Firewall::against_udp(alice.host())?;
         let mut alices = alice.run()?;
         expect_registered(&mut alices, "tunnel", SOON);
         firewall.lift()?;
@@ -176,31 +222,6 @@ fn who_took_the_tunnel_because_udp_was_slow_is_back_in_a_moment() {
         assert!(!observed.contains("fd50:"), "{observed}");
         Ok(())
     });
-}
-
-/// Nothing comes to this host over UDP any more, and nobody is told.
-fn block_udp(host: &Host) -> Result<Firewall> {
-    let rules = "add table inet block; add chain inet block in { type filter hook input priority 0; }; \
-                 add rule inet block in meta l4proto udp drop";
-    run(host, "nft", &[rules])?;
-    Ok(Firewall(host.clone()))
-}
-
-struct Firewall(Host);
-
-impl Firewall {
-    fn lift(self) -> Result<()> {
-        run(&self.0, "nft", &["delete table inet block"])
-    }
-}
-
-/// Runs a program to its end in a host.
-fn run(host: &Host, program: &str, arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    let status = host.start(command)?.wait()?;
-    ensure!(status.success(), "`{program} {}`: {status}", arguments.join(" "));
-    Ok(())
 }
 
 #[test]
@@ -213,15 +234,7 @@ fn a_network_that_lets_out_nothing_but_its_proxy_is_left_through_that() {
         let (passed, at) = serve_proxy(&proxy, "Basic YWxpY2U6c2VjcmV0")?;
         let host = office.host("alice")?;
         let alice = Person::new("alice", &host, stage.folder.path(), &stage.join)?;
-        run(
-            &host,
-            "nft",
-            &[&format!(
-                "add table inet office; add chain inet office out {{ type filter hook output priority 0; }}; \
-             add rule inet office out ip daddr {} drop",
-                stage.server.address()
-            )],
-        )?;
+        let _only_the_proxy = Firewall::toward(&host, stage.server.address())?;
         let bob = stage.person("bob", "home")?;
         alice.add(&bob)?;
         bob.add(&alice)?;
