@@ -23,7 +23,10 @@ pub type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// A TCP connection to the tunnel's port, and nothing said.
 pub async fn tcp(place: &Place) -> TcpStream {
-    soon(TcpStream::connect((place.host.as_str(), place.tunnel_port()))).await.expect("the port is open")
+    let stream = soon(TcpStream::connect((place.host.as_str(), place.tunnel_port()))).await.expect("the port is open");
+    // As the client does: each message leaves by itself.
+    stream.set_nodelay(true).expect("TCP");
+    stream
 }
 
 /// TLS with the pinned key.
