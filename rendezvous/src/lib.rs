@@ -26,7 +26,8 @@
 //! # The life of a relayed datagram
 //!
 //! The introduction also grants both a [channel](relay). Until their own path stands, or for good if none does, Alice puts
-//! her datagrams for Bob into relay frames. [`socket`] sees them before quinn does; the [`forwarder`] asks the
+//! her datagrams for Bob into relay frames. They arrive at sockets of their own ([`lanes`]), or where the system cannot tell
+//! datagrams apart, [`socket`] sees them before quinn does; the [`forwarder`] asks the
 //! [switch](relay::switch) whether this channel may be used from where the frame came and where Bob is at this moment,
 //! and sends the same bytes there. What may not go on is dropped, and counted by its reason.
 //!
@@ -37,15 +38,15 @@
 //! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do
 //! [`connection_ids`], [`registry`], [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and
 //! [`stun_service`]. [`hub`] puts one lock around them but for the relay's switch, which has its own, and for the ids;
-//! [`connection`], [`socket`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
+//! [`connection`], [`socket`], [`lanes`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
 //!
 //! # Limits
 //!
 //! This server introduces and relays and does no more: it keeps no mail for the absent, and stands alone: there is no
 //! cluster. One client may have one device. After a restart all
 //! channels are new. A relayed client whose NAT gives it another port is heard again after a second, one whose address
-//! changes after four, or as soon as it registers anew. Relayed data and control share the kernel's receive buffer, so an
-//! overloaded relay delays registrations by as much as fits into it. The server sees who asks for whom, when, and from
+//! changes after four, or as soon as it registers anew. Except on Linux, relayed data and control share the kernel's receive
+//! buffer, so an overloaded relay delays registrations by as much as fits into it. The server sees who asks for whom, when, and from
 //! which addresses; it does not log that.
 
 pub mod admission;
@@ -57,7 +58,10 @@ pub mod data_folder;
 pub mod forwarder;
 pub mod hub;
 pub mod introductions;
+pub mod lanes;
 pub mod limits;
+#[cfg(target_os = "linux")]
+mod linux;
 pub mod listen;
 #[cfg(test)]
 mod people;

@@ -1,4 +1,4 @@
-//! Opens the sockets: for each address a port for QUIC and STUN, and the next port up for STUN alone.
+//! Opens the sockets: for each address a port for QUIC, STUN and relay frames, and the next port up for STUN alone.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -54,7 +54,19 @@ pub struct Family {
     /// Their addresses.
     pub layout: Layout,
     /// Two, or four with a second address.
-    pub sockets: Vec<(Place, UdpSocket)>,
+    pub ports: Vec<Port>,
+}
+
+/// An open port.
+#[derive(Debug)]
+pub struct Port {
+    /// Which one.
+    pub place: Place,
+    /// Gets whatever has no socket of its own.
+    pub socket: UdpSocket,
+    /// At the same port, the sockets that get its relay frames. None at the alternate port, nor where the system cannot tell
+    /// datagrams apart.
+    pub relay: Vec<UdpSocket>,
 }
 
 /// Where to listen if nobody says: everywhere, on both families.
@@ -84,7 +96,7 @@ pub fn open(addresses: &[SocketAddr], optional: bool) -> Result<Vec<Family>, Lis
     loop {
         // The system proposes; that the port above is free too, and both on all addresses, must be tried.
         let address = SocketAddr::new(families[0][0], 0);
-        let proposed = bind(address)?.local_addr().map_err(|source| ListenError::Io { address, source })?;
+        let proposed = open_one(address)?.local_addr().map_err(|source| ListenError::Io { address, source })?;
         tried += 1;
         match open_at(&families, proposed.port(), optional) {
             Err(ListenError::InUse(_) | ListenError::LastPort) if tried < TRIES => {}
@@ -97,19 +109,22 @@ fn open_at(families: &[Vec<IpAddr>], port: u16, optional: bool) -> Result<Vec<Fa
     let second_port = port.checked_add(1).ok_or(ListenError::LastPort)?;
     let mut opened = Vec::new();
     for ips in families {
-        let mut sockets = Vec::new();
+        let mut ports = Vec::new();
         for (second_ip, ip) in [false, true].into_iter().zip(ips) {
             for (second_port, port) in [(false, port), (true, second_port)] {
-                match bind(SocketAddr::new(*ip, port)) {
-                    Ok(socket) => sockets.push((Place { second_ip, second_port }, socket)),
+                match open_one(SocketAddr::new(*ip, port)) {
+                    Ok(socket) => {
+                        let relay = if second_port { Vec::new() } else { share(&socket) };
+                        ports.push(Port { place: Place { second_ip, second_port }, socket, relay });
+                    }
                     Err(ListenError::NotLocal(_)) if optional && ip.is_ipv6() => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        if !sockets.is_empty() {
+        if !ports.is_empty() {
             let layout = Layout { ip: ips[0], second_ip: ips.get(1).copied(), port, second_port };
-            opened.push(Family { layout, sockets });
+            opened.push(Family { layout, ports });
         }
     }
     Ok(opened)
@@ -118,20 +133,12 @@ fn open_at(families: &[Vec<IpAddr>], port: u16, optional: bool) -> Result<Vec<Fa
 /// A burst that waits while a handshake is computed: a millisecond of a full gigabit is 125 KiB, and twenty handshakes at
 /// once take 20 ms.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// Whoever floods the relay fills the receive buffer of one of them, and costs only those frames who share it.
+#[cfg(target_os = "linux")]
+const RELAY_SOCKETS: u16 = 4;
 
-fn bind(address: SocketAddr) -> Result<UdpSocket, ListenError> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        if address.is_ipv6() {
-            // IPv4 has its own sockets, so that no address ever appears in two forms.
-            socket.set_only_v6(true)?;
-        }
-        // As much as the system grants (Linux: net.core.rmem_max); what it refuses is no error.
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket.bind(&address.into())?;
-        Ok(UdpSocket::from(socket))
-    };
-    open().map_err(|source: io::Error| match source.kind() {
+fn open_one(address: SocketAddr) -> Result<UdpSocket, ListenError> {
+    bind(address, |_| Ok(())).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse(address),
         io::ErrorKind::AddrNotAvailable => ListenError::NotLocal(address.ip()),
         io::ErrorKind::PermissionDenied => ListenError::Forbidden(address),
@@ -141,6 +148,36 @@ fn bind(address: SocketAddr) -> Result<UdpSocket, ListenError> {
         }
         _ => ListenError::Io { address, source },
     })
+}
+
+/// A socket at this address, with such options set before it is bound.
+pub(crate) fn bind(address: SocketAddr, options: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // IPv4 has its own sockets, so that no address ever appears in two forms.
+        socket.set_only_v6(true)?;
+    }
+    // As much as the system grants (Linux: net.core.rmem_max); what it refuses is no error.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    options(&socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Sockets for the relay frames of this port. Without them everything arrives at the one socket, and relay frames may delay the
+/// rest.
+#[cfg(target_os = "linux")]
+fn share(port: &UdpSocket) -> Vec<UdpSocket> {
+    crate::linux::share(port, RELAY_SOCKETS).unwrap_or_else(|error| {
+        tracing::info!(%error, "no sockets of their own for relay frames: a relay under load delays registrations");
+        Vec::new()
+    })
+}
+
+/// See above: Linux alone can tell datagrams apart.
+#[cfg(not(target_os = "linux"))]
+fn share(_port: &UdpSocket) -> Vec<UdpSocket> {
+    Vec::new()
 }
 
 /// The address with which this machine goes out, for links. Connecting a UDP socket looks the route up and sends

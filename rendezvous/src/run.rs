@@ -26,15 +26,16 @@ use crate::connection_ids::ConnectionIds;
 use crate::data_folder::{DataError, DataFolder};
 use crate::forwarder::Forwarder;
 use crate::hub::Hub;
+use crate::lanes::Lanes;
 use crate::limits::HANDSHAKES;
-use crate::listen::{self, Family, ListenError};
+use crate::listen::{self, Family, ListenError, Port};
 use crate::relay::SocketIndex;
 use crate::relay::channels::Channels;
 use crate::relay::quota::Quota;
 use crate::relay::switch::Switch;
 use crate::server::Server;
 use crate::socket::{Counters, DemuxSocket, StunSockets};
-use crate::stun_service::StunService;
+use crate::stun_service::{Layout, Place as StunPlace, StunService};
 use crate::tunnel::{Listeners, TunnelError, TunnelSocket, Tunnels};
 
 /// Silence after which a connection is given up. Clients speak every four seconds, so two keepalives may be lost, and a
@@ -86,6 +87,7 @@ impl StartError {
 pub struct Rendezvous {
     link: Link,
     listeners: Vec<Listener>,
+    lanes: Vec<Lanes>,
     stun: Vec<Arc<StunSockets>>,
     hub: Arc<Hub>,
     counters: Arc<Counters>,
@@ -93,6 +95,35 @@ pub struct Rendezvous {
     tunnel: Option<Tunnel>,
     /// Locked for as long as the server is there.
     _data: DataFolder,
+}
+
+/// A port with more than STUN.
+struct Primary {
+    place: StunPlace,
+    layout: Layout,
+    socket: Arc<dyn AsyncUdpSocket>,
+    relay: Vec<Arc<dyn AsyncUdpSocket>>,
+    family: Arc<StunSockets>,
+}
+
+/// Hands the sockets to the runtime.
+fn primaries(families: Vec<Family>, counters: &Arc<Counters>) -> Result<Vec<Primary>, StartError> {
+    let mut primaries = Vec::new();
+    for Family { layout, ports } in families {
+        let (mut sockets, mut opened) = (Vec::new(), Vec::new());
+        for Port { place, socket, relay } in ports {
+            let socket = TokioRuntime.wrap_udp_socket(socket)?;
+            sockets.push((place, socket.clone()));
+            if !place.second_port {
+                let wrap = |socket| TokioRuntime.wrap_udp_socket(socket);
+                opened.push((place, socket, relay.into_iter().map(wrap).collect::<io::Result<_>>()?));
+            }
+        }
+        let family = StunSockets::new(StunService::new(layout, getrandom::u64()?), sockets, counters.clone());
+        let primary = |(place, socket, relay)| Primary { place, layout, socket, relay, family: family.clone() };
+        primaries.extend(opened.into_iter().map(primary));
+    }
+    Ok(primaries)
 }
 
 /// An endpoint of QUIC.
@@ -135,21 +166,15 @@ impl Rendezvous {
         // it had worked, ids merely repeat, which the server notices.
         let draw = Box::new(|| getrandom::u64().unwrap_or(0));
         let counters = Arc::new(Counters::default());
-        let stun = families
-            .into_iter()
-            .map(|Family { layout, sockets }| {
-                let wrap = |(place, socket)| Ok((place, TokioRuntime.wrap_udp_socket(socket)?));
-                let sockets = sockets.into_iter().map(wrap).collect::<io::Result<Vec<_>>>()?;
-                let service = StunService::new(layout, getrandom::u64()?);
-                Ok((layout, StunSockets::new(service, sockets, counters.clone())))
-            })
-            .collect::<Result<Vec<_>, StartError>>()?;
-        let primaries: Vec<_> = stun.iter().flat_map(|(_, family)| family.primaries()).collect();
-        let mut own = primaries.iter().map(|(_, socket)| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let primaries = primaries(families, &counters)?;
+        let address = |primary: &Primary| primary.socket.local_addr();
+        let mut own = primaries.iter().map(address).collect::<io::Result<Vec<_>>>()?;
         let limits = &config.limits;
         let quota =
             Quota { bytes: limits.relay_bytes_per_second.get(), packets: limits.relay_packets_per_second.get() };
-        let mut sockets: Vec<_> = primaries.into_iter().map(|(_, socket)| socket).collect();
+        // What is relayed leaves by the relay's socket, so that there, too, nothing else waits behind it.
+        let outlet = |primary: &Primary| primary.relay.first().unwrap_or(&primary.socket).clone();
+        let mut sockets: Vec<_> = primaries.iter().map(outlet).collect();
         let tunnel = tunnel.map(|listeners| (listeners, TunnelSocket::new()));
         if let Some((_, socket)) = &tunnel {
             own.push(socket.local_addr()?);
@@ -161,25 +186,24 @@ impl Rendezvous {
             server = server.with_relay(Channels::new(limits.relay_channels));
         }
         let hub = Arc::new(Hub::new(server, Admission::new(*limits, getrandom::u64()?), forwarder.clone()));
-        let mut listeners = Vec::new();
-        for (layout, family) in &stun {
-            for (place, socket) in family.primaries() {
-                let index = SocketIndex(listeners.len());
-                let socket = DemuxSocket::new(place, index, socket, family.clone(), forwarder.clone());
-                let address = socket.local_addr()?;
-                let other = if address.ip() == layout.ip { layout.second_ip } else { Some(layout.ip) };
-                let endpoints = StunEndpoints {
-                    alternate_port: layout.second_port,
-                    alternate: other.map(|ip| SocketAddr::new(ip, layout.port)),
-                };
-                let (endpoint_config, server) = (endpoint_config(&identity)?, Some(quic.clone()));
-                let endpoint = Endpoint::new_with_abstract_socket(
-                    endpoint_config,
-                    server,
-                    Arc::new(socket),
-                    Arc::new(TokioRuntime),
-                )?;
-                listeners.push(Listener { endpoint, address, socket: index, stun: endpoints, origins: None });
+        let (mut listeners, mut lanes, mut stun) = (Vec::new(), Vec::new(), Vec::<Arc<StunSockets>>::new());
+        for Primary { place, layout, socket, relay, family } in primaries {
+            let index = SocketIndex(listeners.len());
+            let (lane, strays) = Lanes::new(place, index, relay, family.clone(), forwarder.clone(), counters.clone());
+            let socket = DemuxSocket::new(place, index, socket, family.clone(), forwarder.clone(), strays);
+            let address = socket.local_addr()?;
+            let other = if address.ip() == layout.ip { layout.second_ip } else { Some(layout.ip) };
+            let endpoints = StunEndpoints {
+                alternate_port: layout.second_port,
+                alternate: other.map(|ip| SocketAddr::new(ip, layout.port)),
+            };
+            let (endpoint_config, server) = (endpoint_config(&identity)?, Some(quic.clone()));
+            let socket = Arc::new(socket);
+            let endpoint = Endpoint::new_with_abstract_socket(endpoint_config, server, socket, Arc::new(TokioRuntime))?;
+            listeners.push(Listener { endpoint, address, socket: index, stun: endpoints, origins: None });
+            lanes.push(lane);
+            if !stun.iter().any(|known| Arc::ptr_eq(known, &family)) {
+                stun.push(family);
             }
         }
         let tunnel = match tunnel {
@@ -192,8 +216,7 @@ impl Rendezvous {
             }
             None => None,
         };
-        let stun = stun.into_iter().map(|(_, family)| family).collect();
-        Ok(Rendezvous { link, listeners, stun, hub, counters, forwarder, tunnel, _data: data })
+        Ok(Rendezvous { link, listeners, lanes, stun, hub, counters, forwarder, tunnel, _data: data })
     }
 
     /// What people put into their clients to join.
@@ -208,12 +231,17 @@ impl Rendezvous {
 
     /// Serves until `shutdown` is done; then tells everybody and takes leave, for a second at most. An error if it had to
     /// stop before: a server that no longer listens must not look as if it ran.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         // Whoever serves a connection holds a sender; when the last is dropped, all have gone.
         let (busy, mut idle) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         for listener in &self.listeners {
             tasks.spawn(accept(listener.clone(), self.hub.clone(), busy.clone()));
+        }
+        // Until the end: a client's last words to another go through the relay, too.
+        let mut relaying = tokio::task::JoinSet::new();
+        for lanes in self.lanes.drain(..) {
+            relaying.spawn(lanes.serve());
         }
         for listener in &self.listeners {
             tasks.spawn(self.forwarder.clone().serve_queue(listener.socket));
@@ -309,6 +337,7 @@ async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>,
                 stun_answered = of(&counters.stun_answered),
                 stun_dropped = of(&counters.stun_dropped),
                 junk = of(&counters.junk),
+                strays_dropped = of(&counters.strays_dropped),
                 channels = hub.channels(),
                 relayed_frames = relayed.frames,
                 relayed_bytes = relayed.bytes,

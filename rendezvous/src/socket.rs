@@ -15,6 +15,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
 use crate::forwarder::Forwarder;
+use crate::lanes::Strays;
 use crate::relay::SocketIndex;
 use crate::stun_service::{Place, StunService};
 
@@ -27,6 +28,8 @@ pub struct Counters {
     pub stun_dropped: AtomicU64,
     /// None of ours.
     pub junk: AtomicU64,
+    /// QUIC that arrived behind a relay frame, faster than it is taken.
+    pub strays_dropped: AtomicU64,
 }
 
 /// The up to four sockets of one address family and what answers STUN on them.
@@ -50,11 +53,6 @@ impl StunSockets {
         counters: Arc<Counters>,
     ) -> Arc<Self> {
         Arc::new(StunSockets { service: Mutex::new(service), sockets, counters })
-    }
-
-    /// The sockets that carry more than STUN, each with its place.
-    pub fn primaries(&self) -> impl Iterator<Item = (Place, Arc<dyn AsyncUdpSocket>)> {
-        self.sockets.iter().filter(|(place, _)| !place.second_port).cloned()
     }
 
     /// Answers what arrives at the alternate ports, for ever.
@@ -89,7 +87,7 @@ impl StunSockets {
     }
 
     /// Answers the STUN in a buffer, drops the rest but QUIC, and returns how much is left of it.
-    fn sift(&self, place: Place, meta: &RecvMeta, buffer: &mut [u8]) -> usize {
+    pub(crate) fn sift(&self, place: Place, meta: &RecvMeta, buffer: &mut [u8]) -> usize {
         sift(buffer, meta.stride, |kind, datagram| match kind {
             Kind::Stun if self.answer(place, meta.dst_ip, meta.addr, datagram) => count(&self.counters.stun_answered),
             Kind::Stun => count(&self.counters.stun_dropped),
@@ -122,8 +120,9 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often a call receives what is not QUIC before it lets others run: each time up to 32 buffers, which the relay sends
-/// on in a quarter of a millisecond if each holds one datagram, and in one or two if each is as full as it can be.
+/// How often a call receives what is not QUIC before it lets others run: each time up to 32 buffers, which the relay, where
+/// it has no [lanes](crate::lanes), sends on in a quarter of a millisecond if each holds one datagram, and in one or two if
+/// each is as full as it can be.
 const ROUNDS: usize = 4;
 
 /// A primary port as quinn sees it.
@@ -134,6 +133,7 @@ pub struct DemuxSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     stun: Arc<StunSockets>,
     forwarder: Arc<Forwarder>,
+    strays: Mutex<Strays>,
 }
 
 impl DemuxSocket {
@@ -144,8 +144,9 @@ impl DemuxSocket {
         socket: Arc<dyn AsyncUdpSocket>,
         stun: Arc<StunSockets>,
         forwarder: Arc<Forwarder>,
+        strays: Strays,
     ) -> Self {
-        DemuxSocket { place, index, inner: socket, stun, forwarder }
+        DemuxSocket { place, index, inner: socket, stun, forwarder, strays: Mutex::new(strays) }
     }
 }
 
@@ -164,6 +165,10 @@ impl AsyncUdpSocket for DemuxSocket {
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx, bufs, metas);
+        if strays > 0 {
+            return Poll::Ready(Ok(strays));
+        }
         for _ in 0..ROUNDS {
             let received = ready!(self.inner.poll_recv(cx, bufs, metas))?;
             let mut kept = 0;

@@ -81,6 +81,8 @@ pub struct Person {
     /// How much the server may send before we read.
     pub window: u32,
     pub protocol: &'static [u8],
+    /// A datagram that goes ahead of each QUIC packet, in one buffer with it, and is no shorter than any.
+    pub ahead: Option<Vec<u8>>,
 }
 
 impl Person {
@@ -91,6 +93,7 @@ impl Person {
             contacts: Vec::new(),
             window: 64 * 1024,
             protocol: ALPN_RENDEZVOUS,
+            ahead: None,
         }
     }
 
@@ -131,7 +134,8 @@ impl Person {
         let socket = std::net::UdpSocket::bind((local, 0)).expect("a socket");
         let plain = socket.try_clone().expect("a second descriptor");
         let (frames, relayed) = mpsc::unbounded_channel();
-        let socket = Arc::new(Tee { inner: TokioRuntime.wrap_udp_socket(socket).expect("a socket"), frames });
+        let inner = TokioRuntime.wrap_udp_socket(socket).expect("a socket");
+        let socket = Arc::new(Tee { inner, frames, ahead: self.ahead.clone() });
         let mut config = EndpointConfig::default();
         config.grease_quic_bit(false);
         let endpoint = Endpoint::new_with_abstract_socket(config, None, socket.clone(), Arc::new(TokioRuntime))
@@ -183,6 +187,7 @@ pub struct Client {
 struct Tee {
     inner: Arc<dyn AsyncUdpSocket>,
     frames: mpsc::UnboundedSender<Vec<u8>>,
+    ahead: Option<Vec<u8>>,
 }
 
 impl AsyncUdpSocket for Tee {
@@ -191,7 +196,11 @@ impl AsyncUdpSocket for Tee {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
+        let Some(ahead) = &self.ahead else { return self.inner.try_send(transmit) };
+        let contents = [ahead.as_slice(), transmit.contents].concat();
+        let segment_size = Some(ahead.len());
+        let Transmit { destination, ecn, src_ip, .. } = *transmit;
+        self.inner.try_send(&Transmit { destination, ecn, contents: &contents, segment_size, src_ip })
     }
 
     fn poll_recv(

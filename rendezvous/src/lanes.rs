@@ -1,0 +1,121 @@
+//! The sockets of a port that get its relay frames, and what is done with what they receive: a task beside QUIC's, so that neither
+//! waits for the other.
+//!
+//! Which socket a datagram goes to the kernel decides by its first byte. But where it has put several of one sender behind each
+//! other (GRO), it looks at the first one only, so a lane meets everything that a port does: it answers STUN itself, and
+//! hands QUIC over.
+
+use std::future::poll_fn;
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use quinn::AsyncUdpSocket;
+use quinn::udp::{BATCH_SIZE, RecvMeta};
+use tokio::sync::mpsc;
+
+use crate::forwarder::Forwarder;
+use crate::limits::RELAY_TURN;
+use crate::relay::SocketIndex;
+use crate::socket::{Counters, StunSockets};
+use crate::stun_service::Place;
+
+/// The kernel puts up to 64 KiB of datagrams behind each other.
+const BUFFER: usize = 64 * 1024;
+/// Buffers on their way to QUIC: it takes 32 at a time.
+const STRAYS: usize = 64;
+
+/// A buffer of QUIC packets that arrived behind a relay frame.
+type Stray = (RecvMeta, Box<[u8]>);
+
+/// What arrives for QUIC where relay frames do.
+#[derive(Debug)]
+pub struct Strays(mpsc::Receiver<Stray>);
+
+/// The relay's sockets of one port.
+#[derive(Debug)]
+pub struct Lanes {
+    place: Place,
+    index: SocketIndex,
+    sockets: Vec<Arc<dyn AsyncUdpSocket>>,
+    stun: Arc<StunSockets>,
+    forwarder: Arc<Forwarder>,
+    counters: Arc<Counters>,
+    strays: mpsc::Sender<Stray>,
+}
+
+impl Lanes {
+    /// `sockets` share the port at this place of the STUN sockets, which has this index among those of the forwarder.
+    pub fn new(
+        place: Place,
+        index: SocketIndex,
+        sockets: Vec<Arc<dyn AsyncUdpSocket>>,
+        stun: Arc<StunSockets>,
+        forwarder: Arc<Forwarder>,
+        counters: Arc<Counters>,
+    ) -> (Self, Strays) {
+        let (sender, strays) = mpsc::channel(STRAYS);
+        (Lanes { place, index, sockets, stun, forwarder, counters, strays: sender }, Strays(strays))
+    }
+
+    /// Sends on what arrives, for ever; the sockets have their turns.
+    pub async fn serve(self) {
+        if self.sockets.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut buffers = vec![vec![0; BUFFER]; BATCH_SIZE];
+        let (mut next, mut handled) = (0, 0);
+        loop {
+            let mut metas = [RecvMeta::default(); BATCH_SIZE];
+            let received = poll_fn(|cx| {
+                let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+                for at in (next..self.sockets.len()).chain(0..next) {
+                    if let Poll::Ready(received) = self.sockets[at].poll_recv(cx, &mut slices, &mut metas) {
+                        next = (at + 1) % self.sockets.len();
+                        return Poll::Ready(received);
+                    }
+                }
+                Poll::Pending
+            });
+            match received.await {
+                Ok(count) => {
+                    for (meta, buffer) in metas.iter().zip(&mut buffers).take(count) {
+                        handled += meta.len.div_ceil(meta.stride.max(1));
+                        self.handle(*meta, &mut buffer[..meta.len]);
+                    }
+                }
+                // An ICMP error that some earlier datagram caused.
+                Err(error) => tracing::trace!(%error, "receiving relay frames"),
+            }
+            if handled >= RELAY_TURN {
+                handled = 0;
+                // Whatever else there is to do, QUIC above all, comes before the next turn.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn handle(&self, mut meta: RecvMeta, buffer: &mut [u8]) {
+        self.forwarder.forward(self.index, &meta, buffer);
+        meta.len = self.stun.sift(self.place, &meta, buffer);
+        if meta.len > 0 && self.strays.try_send((meta, buffer[..meta.len].into())).is_err() {
+            self.counters.strays_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Strays {
+    /// How many buffers there are for QUIC.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
+        let mut count = 0;
+        for (buffer, meta) in bufs.iter_mut().zip(metas) {
+            let Poll::Ready(Some((arrived, bytes))) = self.0.poll_recv(cx) else { break };
+            let len = bytes.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&bytes[..len]);
+            *meta = RecvMeta { len, ..arrived };
+            count += 1;
+        }
+        count
+    }
+}
