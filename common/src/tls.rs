@@ -73,11 +73,20 @@ impl Clone for Certificate {
 }
 
 /// The key inside a certificate, if it is an Ed25519 one. Says nothing about who presents it: that is the handshake's.
-pub fn peer_id_of(certificate: &CertificateDer<'_>) -> Option<PeerId> {
+fn peer_id_of(certificate: &CertificateDer<'_>) -> Option<PeerId> {
+    PeerId::from_bytes(key_of(certificate)?).ok()
+}
+
+/// Who the other side of a finished handshake is, by the certificate that a configuration from here has accepted. Its key was looked
+/// at then, which costs as much as a tenth of a signature, so it is not looked at again.
+pub fn accepted_peer(certificate: &CertificateDer<'_>) -> Option<PeerId> {
+    key_of(certificate).map(PeerId::known)
+}
+
+fn key_of(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
     let spki = parsed.subject_public_key_info();
-    let key = spki.as_ref().strip_prefix(&SPKI_PREFIX)?;
-    PeerId::from_bytes(key.try_into().ok()?).ok()
+    spki.as_ref().strip_prefix(&SPKI_PREFIX)?.try_into().ok()
 }
 
 /// Which key the other side showed, filled in during the handshake, so that a refusal can say whose key it saw.

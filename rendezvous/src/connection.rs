@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::identity::PeerId;
 use common::introduction::{CloseCode, MAX_CONTROL_FRAME, StunEndpoints, ToServer};
-use common::tls::peer_id_of;
+use common::tls::accepted_peer;
 use common::wire::FrameReader;
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{Connecting, Connection, RecvStream, SendStream};
@@ -69,7 +69,7 @@ async fn converse(hub: &Hub, connection: &Connection, socket: SocketIndex, stun:
 /// The key that the client proved to hold.
 fn peer_of(connection: &Connection) -> Option<PeerId> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    peer_id_of(chain.first()?)
+    accepted_peer(chain.first()?)
 }
 
 enum ReadEnd {
