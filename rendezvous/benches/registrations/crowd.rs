@@ -162,7 +162,11 @@ impl Outcome {
 }
 
 async fn say_hello(connection: &Connection, number: u64) -> Result<(SendStream, RecvStream), String> {
-    let words = |error: &dyn std::fmt::Display| format!("registering: {error}");
+    // The cause as well: "connection lost" alone says little.
+    let words = |error: &dyn std::error::Error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("registering: {error}{cause}")
+    };
     let (mut send, mut recv) = connection.open_bi().await.map_err(|error| words(&error))?;
     let capability = |n: u64| Capability(u128::from(number << 8 | n).to_be_bytes());
     let register = ToServer::Register(Register {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::bare;
 use crate::crowd::{Crowd, Idle, Outcome};
 use crate::process::{cpu, memory};
 use crate::support::Process;
@@ -36,7 +37,7 @@ struct World {
     server: Process,
     crowd: Crowd,
     runtime: Runtime,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
@@ -46,9 +47,14 @@ impl World {
         fs::write(&config, format!("[limits]\nregistrations = 50000\n{limits}\n")).expect("written");
         let config = config.to_str().expect("text");
         let server = Process::start(folder.path(), &["--listen", "127.0.0.1:0", "--config", config]);
+        World { _folder: Some(folder), ..World::around(server) }
+    }
+
+    /// Clients of whatever this is.
+    fn around(server: Process) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let crowd = runtime.block_on(async { Crowd::new(server.place()) });
-        World { server, crowd, runtime, _folder: folder }
+        World { server, crowd, runtime, _folder: None }
     }
 
     /// Also the processor time of the server.
@@ -117,12 +123,14 @@ fn idle_clients() {
     }
 }
 
-/// What a registration costs: a handshake with keys on both sides, `Register`, the answer, and the end of it all.
+/// What a registration costs: a handshake with keys on both sides, `Register`, the answer, and the end of it all. Beside it,
+/// what that costs where nothing is done but this.
 fn rate() {
     println!("{VISITORS} registrations, {AT_ONCE} at a time, nobody else there");
-    let world = World::new("");
-    let (_, outcome, used) = world.come("visiting", visitors(), AT_ONCE, false);
-    report("as it comes", &outcome, used);
+    for (name, world) in [("rendezvous", World::new("")), ("bare quinn", World::around(bare::start()))] {
+        let (_, outcome, used) = world.come("visiting", visitors(), AT_ONCE, false);
+        report(name, &outcome, used);
+    }
 }
 
 fn retry(name: &str, limits: &str, at_once: usize) {

@@ -323,7 +323,14 @@ impl Process {
     }
 
     pub fn start_in(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(data).args(args).envs(environment.iter().copied()).spawn().expect("started");
+        let mut command = command(data);
+        command.args(args).envs(environment.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// The same with any program that prints a link.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("started");
         let mut join = String::new();
         BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut join).expect("a line");
         Process { child, join }
