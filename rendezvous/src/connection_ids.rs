@@ -13,7 +13,8 @@ use ring::hmac;
 const RANDOM: usize = 8;
 /// Four bytes more in each packet to us. Who guesses them is answered with a stateless reset, and that is all.
 const TAG: usize = 4;
-const LENGTH: usize = RANDOM + TAG;
+/// The bytes of an id. Those that clients draw for their first packets have others, of quinn twenty.
+pub(crate) const LENGTH: usize = RANDOM + TAG;
 
 /// Gives out ids and knows them again.
 #[derive(Debug, Clone)]

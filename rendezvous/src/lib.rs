@@ -45,8 +45,8 @@
 //! This server introduces and relays and does no more: it keeps no mail for the absent, and stands alone: there is no
 //! cluster. One client may have one device. After a restart all
 //! channels are new. A relayed client whose NAT gives it another port is heard again after a second, one whose address
-//! changes after four, or as soon as it registers anew. Except on Linux, relayed data and control share the kernel's receive
-//! buffer, so an overloaded relay delays registrations by as much as fits into it. The server sees who asks for whom, when, and from
+//! changes after four, or as soon as it registers anew. Except on Linux, relayed data, first packets and all the
+//! rest share the kernel's receive buffer, so an overloaded relay delays registrations by as much as fits into it. The server sees who asks for whom, when, and from
 //! which addresses; it does not log that.
 
 pub mod admission;

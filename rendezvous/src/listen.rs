@@ -64,8 +64,16 @@ pub struct Port {
     pub place: Place,
     /// Gets whatever has no socket of its own.
     pub socket: UdpSocket,
-    /// At the same port, the sockets that get its relay frames. None at the alternate port, nor where the system cannot tell
-    /// datagrams apart.
+    /// The others.
+    pub shared: Shared,
+}
+
+/// More sockets at a port. None at the alternate port, nor where the system cannot tell datagrams apart.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Gets strangers' first packets.
+    pub strangers: Option<UdpSocket>,
+    /// They get relay frames.
     pub relay: Vec<UdpSocket>,
 }
 
@@ -114,8 +122,8 @@ fn open_at(families: &[Vec<IpAddr>], port: u16, optional: bool) -> Result<Vec<Fa
             for (second_port, port) in [(false, port), (true, second_port)] {
                 match open_one(SocketAddr::new(*ip, port)) {
                     Ok(socket) => {
-                        let relay = if second_port { Vec::new() } else { share(&socket) };
-                        ports.push(Port { place: Place { second_ip, second_port }, socket, relay });
+                        let shared = if second_port { Shared::default() } else { share(&socket) };
+                        ports.push(Port { place: Place { second_ip, second_port }, socket, shared });
                     }
                     Err(ListenError::NotLocal(_)) if optional && ip.is_ipv6() => {}
                     Err(error) => return Err(error),
@@ -164,20 +172,19 @@ pub(crate) fn bind(address: SocketAddr, options: impl FnOnce(&Socket) -> io::Res
     Ok(socket.into())
 }
 
-/// Sockets for the relay frames of this port. Without them everything arrives at the one socket, and relay frames may delay the
-/// rest.
+/// More sockets for this port. Without them everything arrives at the one, and relay frames and first packets may delay the rest.
 #[cfg(target_os = "linux")]
-fn share(port: &UdpSocket) -> Vec<UdpSocket> {
+fn share(port: &UdpSocket) -> Shared {
     crate::linux::share(port, RELAY_SOCKETS).unwrap_or_else(|error| {
-        tracing::info!(%error, "no sockets of their own for relay frames: a relay under load delays registrations");
-        Vec::new()
+        tracing::info!(%error, "one socket for everything: under load the relay delays registrations");
+        Shared::default()
     })
 }
 
 /// See above: Linux alone can tell datagrams apart.
 #[cfg(not(target_os = "linux"))]
-fn share(_port: &UdpSocket) -> Vec<UdpSocket> {
-    Vec::new()
+fn share(_port: &UdpSocket) -> Shared {
+    Shared::default()
 }
 
 /// The address with which this machine goes out, for links. Connecting a UDP socket looks the route up and sends

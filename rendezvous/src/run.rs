@@ -102,6 +102,7 @@ struct Primary {
     place: StunPlace,
     layout: Layout,
     socket: Arc<dyn AsyncUdpSocket>,
+    strangers: Option<Arc<dyn AsyncUdpSocket>>,
     relay: Vec<Arc<dyn AsyncUdpSocket>>,
     family: Arc<StunSockets>,
 }
@@ -111,17 +112,20 @@ fn primaries(families: Vec<Family>, counters: &Arc<Counters>) -> Result<Vec<Prim
     let mut primaries = Vec::new();
     for Family { layout, ports } in families {
         let (mut sockets, mut opened) = (Vec::new(), Vec::new());
-        for Port { place, socket, relay } in ports {
-            let socket = TokioRuntime.wrap_udp_socket(socket)?;
+        let wrap = |socket| TokioRuntime.wrap_udp_socket(socket);
+        for Port { place, socket, shared } in ports {
+            let socket = wrap(socket)?;
             sockets.push((place, socket.clone()));
             if !place.second_port {
-                let wrap = |socket| TokioRuntime.wrap_udp_socket(socket);
-                opened.push((place, socket, relay.into_iter().map(wrap).collect::<io::Result<_>>()?));
+                let relay = shared.relay.into_iter().map(wrap).collect::<io::Result<Vec<_>>>()?;
+                opened.push((place, socket, shared.strangers.map(wrap).transpose()?, relay));
             }
         }
         let family = StunSockets::new(StunService::new(layout, getrandom::u64()?), sockets, counters.clone());
-        let primary = |(place, socket, relay)| Primary { place, layout, socket, relay, family: family.clone() };
-        primaries.extend(opened.into_iter().map(primary));
+        primaries.extend(opened.into_iter().map(|(place, socket, strangers, relay)| {
+            let family = family.clone();
+            Primary { place, layout, socket, strangers, relay, family }
+        }));
     }
     Ok(primaries)
 }
@@ -187,10 +191,10 @@ impl Rendezvous {
         }
         let hub = Arc::new(Hub::new(server, Admission::new(*limits, getrandom::u64()?), forwarder.clone()));
         let (mut listeners, mut lanes, mut stun) = (Vec::new(), Vec::new(), Vec::<Arc<StunSockets>>::new());
-        for Primary { place, layout, socket, relay, family } in primaries {
+        for Primary { place, layout, socket, strangers, relay, family } in primaries {
             let index = SocketIndex(listeners.len());
             let (lane, strays) = Lanes::new(place, index, relay, family.clone(), forwarder.clone(), counters.clone());
-            let socket = DemuxSocket::new(place, index, socket, family.clone(), forwarder.clone(), strays);
+            let socket = DemuxSocket::new(place, index, socket, strangers, family.clone(), forwarder.clone(), strays);
             let address = socket.local_addr()?;
             let other = if address.ip() == layout.ip { layout.second_ip } else { Some(layout.ip) };
             let endpoints = StunEndpoints {

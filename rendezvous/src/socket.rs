@@ -125,12 +125,18 @@ fn count(counter: &AtomicU64) {
 /// each is as full as it can be.
 const ROUNDS: usize = 4;
 
+/// However much clients send, one in so many times a stranger's packet is looked for first.
+const STRANGERS_TURN: u64 = 8;
+
 /// A primary port as quinn sees it.
 #[derive(Debug)]
 pub struct DemuxSocket {
     place: Place,
     index: SocketIndex,
     inner: Arc<dyn AsyncUdpSocket>,
+    /// At the same port, where the system can tell: gets strangers' first packets.
+    strangers: Option<Arc<dyn AsyncUdpSocket>>,
+    turn: AtomicU64,
     stun: Arc<StunSockets>,
     forwarder: Arc<Forwarder>,
     strays: Mutex<Strays>,
@@ -142,11 +148,31 @@ impl DemuxSocket {
         place: Place,
         index: SocketIndex,
         socket: Arc<dyn AsyncUdpSocket>,
+        strangers: Option<Arc<dyn AsyncUdpSocket>>,
         stun: Arc<StunSockets>,
         forwarder: Arc<Forwarder>,
         strays: Strays,
     ) -> Self {
-        DemuxSocket { place, index, inner: socket, stun, forwarder, strays: Mutex::new(strays) }
+        let (turn, strays) = (AtomicU64::new(0), Mutex::new(strays));
+        DemuxSocket { place, index, inner: socket, strangers, turn, stun, forwarder, strays }
+    }
+
+    /// Strangers come after those who are in the middle of something, but for each [`STRANGERS_TURN`]th time.
+    fn poll_sockets(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let Some(strangers) = &self.strangers else { return self.inner.poll_recv(cx, bufs, metas) };
+        let mut order = [&self.inner, strangers];
+        if self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRANGERS_TURN) {
+            order.reverse();
+        }
+        match order[0].poll_recv(cx, bufs, metas) {
+            Poll::Pending => order[1].poll_recv(cx, bufs, metas),
+            ready => ready,
+        }
     }
 }
 
@@ -170,7 +196,7 @@ impl AsyncUdpSocket for DemuxSocket {
             return Poll::Ready(Ok(strays));
         }
         for _ in 0..ROUNDS {
-            let received = ready!(self.inner.poll_recv(cx, bufs, metas))?;
+            let received = ready!(self.poll_sockets(cx, bufs, metas))?;
             let mut kept = 0;
             for at in 0..received {
                 let meta = &mut metas[at];

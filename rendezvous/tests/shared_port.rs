@@ -1,5 +1,5 @@
-//! What shares the port: relay frames, which have sockets of their own there, and all the rest, which they must not delay; and
-//! other programs, which must not get a share.
+//! What shares the port: relay frames and strangers' first packets, which have sockets of their own there, and all the rest, which
+//! they must not delay; and other programs, which must not get a share.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -18,8 +18,13 @@ use support::{Person, SOON, Server, frame};
 const FLOOD: usize = 20_000;
 
 #[tokio::test]
-async fn a_flood_of_relay_frames_leaves_room_for_a_question() {
-    for ip in ["127.0.0.1", "::1"] {
+async fn a_flood_of_relay_frames_or_first_packets_leaves_room_for_a_question() {
+    // The beginning of an Initial of version 1, for an id of twenty bytes.
+    let initial = [&[0xc3, 0, 0, 0, 1, 20][..], &[7; 20]].concat();
+    for (ip, flood) in ["127.0.0.1", "::1"]
+        .iter()
+        .flat_map(|ip| [frame(RelayChannel(1), b"x"), initial.clone()].map(|flood| (ip, flood)))
+    {
         let folder = tempfile::tempdir().expect("a folder");
         let listen = SocketAddr::new(ip.parse().expect("an address"), 0);
         // Its sockets are open, and nobody reads them: this thread is the only one, and does not wait.
@@ -27,7 +32,7 @@ async fn a_flood_of_relay_frames_leaves_room_for_a_question() {
         let address = server.addresses().next().expect("an address");
         let (flooder, asker) = (socket_near(address), socket_near(address));
         for _ in 0..FLOOD {
-            flooder.send_to(&frame(RelayChannel(1), b"x"), address).expect("sent");
+            flooder.send_to(&flood, address).expect("sent");
         }
         asker.send_to(&question(), address).expect("sent");
         asker.set_nonblocking(true).expect("possible");
