@@ -26,7 +26,7 @@
 //! # The life of a relayed datagram
 //!
 //! The introduction also grants both a [channel](relay). Until their own path stands, or for good if none does, Alice puts
-//! her datagrams for Bob into relay frames. They arrive at sockets of their own ([`lanes`]), or where the system cannot tell
+//! her datagrams for Bob into relay frames. They arrive at a socket of their own ([`lane`]), or where the system cannot tell
 //! datagrams apart, [`socket`] sees them before quinn does; the [`forwarder`] asks the
 //! [switch](relay::switch) whether this channel may be used from where the frame came and where Bob is at this moment,
 //! and sends the same bytes there. What may not go on is dropped, and counted by its reason.
@@ -38,7 +38,7 @@
 //! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do
 //! [`connection_ids`], [`registry`], [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and
 //! [`stun_service`]. [`hub`] puts one lock around them but for the relay's switch, which has its own, and for the ids;
-//! [`connection`], [`socket`], [`lanes`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
+//! [`connection`], [`socket`], [`lane`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
 //!
 //! # Limits
 //!
@@ -58,7 +58,7 @@ pub mod data_folder;
 pub mod forwarder;
 pub mod hub;
 pub mod introductions;
-pub mod lanes;
+pub mod lane;
 pub mod limits;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -1,23 +1,17 @@
 //! Several sockets at one port, among which the kernel chooses by what a datagram is (SO_REUSEPORT with a program in
-//! classic BPF): relay frames and the first packets of strangers have sockets of their own, so that neither can fill the
+//! classic BPF): relay frames and the first packets of strangers have a socket of their own each, so that neither can fill the
 //! receive buffer in which clients' requests and the rest of their handshakes wait.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 
 use common::datagram::RELAY_FIRST_BYTE;
-use libc::{
-    BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MISC, BPF_MOD,
-    BPF_MUL, BPF_RET, BPF_RSH, BPF_TAX, BPF_W, BPF_X, SKF_NET_OFF, sock_filter, sock_fprog,
-};
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, sock_filter, sock_fprog};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{AttachReusePortCbpf, ReusePort};
 
 use crate::connection_ids;
 use crate::listen::{Shared, bind};
-
-/// 2^32 divided by the golden ratio: spreads what differs in the last bits only.
-const GOLDEN: u32 = 0x9e37_79b1;
 
 /// The form and the type of a long header (RFC 9000, section 17.2), and what they are in an Initial.
 const LONG_HEADER_TYPE: u32 = 0xf0;
@@ -25,21 +19,19 @@ const INITIAL: u32 = 0xc0;
 /// Where a long header has the length of the destination's connection id.
 const ID_LENGTH: u32 = 5;
 
-/// Opens more sockets at the port of `first`: one that gets strangers' first packets from then on, and so many for relay frames. The
-/// frames of one sender all go to the same one.
+/// Opens more sockets at the port of `first`, which get strangers' first packets and relay frames from then on.
 ///
 /// `first` was bound without sharing its port, so nobody else had it; what is bound here is bound with it. Whoever comes
 /// later without SO_REUSEPORT is refused, another rendezvous too; and whoever comes with it, as the same user, is given
 /// nothing by the program.
-pub(crate) fn share(first: &UdpSocket, relays: u16) -> io::Result<Shared> {
+pub(crate) fn share(first: &UdpSocket) -> io::Result<Shared> {
     let address = first.local_addr()?;
     setsockopt(first, ReusePort, &true)?;
     let open = || bind(address, |socket| Ok(setsockopt(socket, ReusePort, &true)?));
     let steered = || {
-        let strangers = Some(open()?);
-        let relay = (0..relays).map(|_| open()).collect::<io::Result<_>>()?;
+        let (strangers, relay) = (Some(open()?), Some(open()?));
         // The kernel copies the program.
-        let mut program = program(address, relays);
+        let mut program = program();
         let program = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         setsockopt(first, AttachReusePortCbpf, &program)?;
         Ok(Shared { strangers, relay })
@@ -52,15 +44,15 @@ pub(crate) fn share(first: &UdpSocket, relays: u16) -> io::Result<Shared> {
     steered
 }
 
-/// Returns the number of a socket, in the order in which they were bound: 1 for strangers, from 2 on for relay frames. All else, also
-/// what is too short for a question, because a program that looks beyond the end returns 0, goes to the first.
+/// Returns the number of a socket, in the order in which they were bound: 1 for strangers, 2 for relay frames. All else, also what is
+/// too short for a question, because a program that looks beyond the end returns 0, goes to the first.
 ///
 /// A stranger's first packet names an id that it drew itself, in no need to have the length of ours. After a Retry, or the
 /// server's first answer, it names one of ours.
-fn program(address: SocketAddr, relays: u16) -> Vec<sock_filter> {
+fn program() -> [sock_filter; 9] {
     const KNOWN: usize = 7;
     const RELAY: usize = 8;
-    let mut program = vec![
+    [
         step(BPF_LD | BPF_B | BPF_ABS, 0),
         branch(1, RELAY_FIRST_BYTE.into(), RELAY, 2),
         step(BPF_ALU | BPF_AND | BPF_K, LONG_HEADER_TYPE),
@@ -69,23 +61,8 @@ fn program(address: SocketAddr, relays: u16) -> Vec<sock_filter> {
         branch(5, connection_ids::LENGTH as u32, KNOWN, 6),
         step(BPF_RET | BPF_K, 1),
         step(BPF_RET | BPF_K, 0),
-    ];
-    // In the headers of IPv4 (without options, which nobody uses; with some, others than the port are looked at) and IPv6.
-    let (source, port): (&[i32], i32) = if address.is_ipv4() { (&[12], 20) } else { (&[8, 12, 16, 20], 40) };
-    program.push(step(BPF_LD | BPF_H | BPF_ABS, in_header(port)));
-    for word in source {
-        program.push(step(BPF_MISC | BPF_TAX, 0));
-        program.push(step(BPF_LD | BPF_W | BPF_ABS, in_header(*word)));
-        program.push(step(BPF_ALU | BPF_ADD | BPF_X, 0));
-    }
-    program.extend([
-        step(BPF_ALU | BPF_MUL | BPF_K, GOLDEN),
-        step(BPF_ALU | BPF_RSH | BPF_K, 16),
-        step(BPF_ALU | BPF_MOD | BPF_K, relays.into()),
-        step(BPF_ALU | BPF_ADD | BPF_K, 2),
-        step(BPF_RET | BPF_A, 0),
-    ]);
-    program
+        step(BPF_RET | BPF_K, 2),
+    ]
 }
 
 /// The step at `here`: if the accumulator is `k` the program goes on at one place, else at another.
@@ -96,9 +73,4 @@ fn branch(here: usize, k: u32, equal: usize, other: usize) -> sock_filter {
 
 fn step(code: u32, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
-/// The place of a byte of the IP header: offsets count from the payload of UDP, and these are far below.
-fn in_header(at: i32) -> u32 {
-    (SKF_NET_OFF + at) as u32
 }

@@ -73,8 +73,8 @@ pub struct Port {
 pub struct Shared {
     /// Gets strangers' first packets.
     pub strangers: Option<UdpSocket>,
-    /// They get relay frames.
-    pub relay: Vec<UdpSocket>,
+    /// Gets relay frames.
+    pub relay: Option<UdpSocket>,
 }
 
 /// Where to listen if nobody says: everywhere, on both families.
@@ -141,9 +141,6 @@ fn open_at(families: &[Vec<IpAddr>], port: u16, optional: bool) -> Result<Vec<Fa
 /// A burst that waits while a handshake is computed: a millisecond of a full gigabit is 125 KiB, and twenty handshakes at
 /// once take 20 ms.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Whoever floods the relay fills the receive buffer of one of them, and costs only those frames who share it.
-#[cfg(target_os = "linux")]
-const RELAY_SOCKETS: u16 = 4;
 
 fn open_one(address: SocketAddr) -> Result<UdpSocket, ListenError> {
     bind(address, |_| Ok(())).map_err(|source| match source.kind() {
@@ -175,7 +172,7 @@ pub(crate) fn bind(address: SocketAddr, options: impl FnOnce(&Socket) -> io::Res
 /// More sockets for this port. Without them everything arrives at the one, and relay frames and first packets may delay the rest.
 #[cfg(target_os = "linux")]
 fn share(port: &UdpSocket) -> Shared {
-    crate::linux::share(port, RELAY_SOCKETS).unwrap_or_else(|error| {
+    crate::linux::share(port).unwrap_or_else(|error| {
         tracing::info!(%error, "one socket for everything: under load the relay delays registrations");
         Shared::default()
     })

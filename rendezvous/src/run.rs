@@ -26,7 +26,7 @@ use crate::connection_ids::ConnectionIds;
 use crate::data_folder::{DataError, DataFolder};
 use crate::forwarder::Forwarder;
 use crate::hub::Hub;
-use crate::lanes::Lanes;
+use crate::lane::{Lane, Strays};
 use crate::limits::HANDSHAKES;
 use crate::listen::{self, Family, ListenError, Port};
 use crate::relay::SocketIndex;
@@ -87,7 +87,7 @@ impl StartError {
 pub struct Rendezvous {
     link: Link,
     listeners: Vec<Listener>,
-    lanes: Vec<Lanes>,
+    lanes: Vec<Lane>,
     stun: Vec<Arc<StunSockets>>,
     hub: Arc<Hub>,
     counters: Arc<Counters>,
@@ -103,7 +103,7 @@ struct Primary {
     layout: Layout,
     socket: Arc<dyn AsyncUdpSocket>,
     strangers: Option<Arc<dyn AsyncUdpSocket>>,
-    relay: Vec<Arc<dyn AsyncUdpSocket>>,
+    relay: Option<Arc<dyn AsyncUdpSocket>>,
     family: Arc<StunSockets>,
 }
 
@@ -117,7 +117,7 @@ fn primaries(families: Vec<Family>, counters: &Arc<Counters>) -> Result<Vec<Prim
             let socket = wrap(socket)?;
             sockets.push((place, socket.clone()));
             if !place.second_port {
-                let relay = shared.relay.into_iter().map(wrap).collect::<io::Result<Vec<_>>>()?;
+                let relay = shared.relay.map(wrap).transpose()?;
                 opened.push((place, socket, shared.strangers.map(wrap).transpose()?, relay));
             }
         }
@@ -177,7 +177,7 @@ impl Rendezvous {
         let quota =
             Quota { bytes: limits.relay_bytes_per_second.get(), packets: limits.relay_packets_per_second.get() };
         // What is relayed leaves by the relay's socket, so that there, too, nothing else waits behind it.
-        let outlet = |primary: &Primary| primary.relay.first().unwrap_or(&primary.socket).clone();
+        let outlet = |primary: &Primary| primary.relay.as_ref().unwrap_or(&primary.socket).clone();
         let mut sockets: Vec<_> = primaries.iter().map(outlet).collect();
         let tunnel = tunnel.map(|listeners| (listeners, TunnelSocket::new()));
         if let Some((_, socket)) = &tunnel {
@@ -193,7 +193,10 @@ impl Rendezvous {
         let (mut listeners, mut lanes, mut stun) = (Vec::new(), Vec::new(), Vec::<Arc<StunSockets>>::new());
         for Primary { place, layout, socket, strangers, relay, family } in primaries {
             let index = SocketIndex(listeners.len());
-            let (lane, strays) = Lanes::new(place, index, relay, family.clone(), forwarder.clone(), counters.clone());
+            let (stray, strays) = Strays::new();
+            lanes.extend(relay.map(|relay| {
+                Lane::new(place, index, relay, stray, family.clone(), forwarder.clone(), counters.clone())
+            }));
             let socket = DemuxSocket::new(place, index, socket, strangers, family.clone(), forwarder.clone(), strays);
             let address = socket.local_addr()?;
             let other = if address.ip() == layout.ip { layout.second_ip } else { Some(layout.ip) };
@@ -205,7 +208,6 @@ impl Rendezvous {
             let socket = Arc::new(socket);
             let endpoint = Endpoint::new_with_abstract_socket(endpoint_config, server, socket, Arc::new(TokioRuntime))?;
             listeners.push(Listener { endpoint, address, socket: index, stun: endpoints, origins: None });
-            lanes.push(lane);
             if !stun.iter().any(|known| Arc::ptr_eq(known, &family)) {
                 stun.push(family);
             }
@@ -244,8 +246,8 @@ impl Rendezvous {
         }
         // Until the end: a client's last words to another go through the relay, too.
         let mut relaying = tokio::task::JoinSet::new();
-        for lanes in self.lanes.drain(..) {
-            relaying.spawn(lanes.serve());
+        for lane in self.lanes.drain(..) {
+            relaying.spawn(lane.serve());
         }
         for listener in &self.listeners {
             tasks.spawn(self.forwarder.clone().serve_queue(listener.socket));

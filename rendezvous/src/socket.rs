@@ -15,7 +15,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
 use crate::forwarder::Forwarder;
-use crate::lanes::Strays;
+use crate::lane::Strays;
 use crate::relay::SocketIndex;
 use crate::stun_service::{Place, StunService};
 
@@ -121,7 +121,7 @@ fn count(counter: &AtomicU64) {
 }
 
 /// How often a call receives what is not QUIC before it lets others run: each time up to 32 buffers, which the relay, where
-/// it has no [lanes](crate::lanes), sends on in a quarter of a millisecond if each holds one datagram, and in one or two if
+/// it has no [lane](crate::lane), sends on in a quarter of a millisecond if each holds one datagram, and in one or two if
 /// each is as full as it can be.
 const ROUNDS: usize = 4;
 

@@ -1,4 +1,4 @@
-//! The sockets of a port that get its relay frames, and what is done with what they receive: a task beside QUIC's, so that neither
+//! The socket of a port that gets its relay frames, and what is done with what it receives: a task beside QUIC's, so that neither
 //! waits for the other.
 //!
 //! Which socket a datagram goes to the kernel decides by its first byte. But where it has put several of one sender behind each
@@ -27,66 +27,65 @@ const BUFFER: usize = 64 * 1024;
 const STRAYS: usize = 64;
 
 /// A buffer of QUIC packets that arrived behind a relay frame.
-type Stray = (RecvMeta, Box<[u8]>);
+pub type Stray = (RecvMeta, Box<[u8]>);
 
 /// What arrives for QUIC where relay frames do.
 #[derive(Debug)]
 pub struct Strays(mpsc::Receiver<Stray>);
 
-/// The relay's sockets of one port.
+/// The relay's socket of one port.
 #[derive(Debug)]
-pub struct Lanes {
+pub struct Lane {
     place: Place,
     index: SocketIndex,
-    sockets: Vec<Arc<dyn AsyncUdpSocket>>,
+    socket: Arc<dyn AsyncUdpSocket>,
     stun: Arc<StunSockets>,
     forwarder: Arc<Forwarder>,
     counters: Arc<Counters>,
     strays: mpsc::Sender<Stray>,
 }
 
-impl Lanes {
-    /// `sockets` share the port at this place of the STUN sockets, which has this index among those of the forwarder.
+impl Lane {
+    /// `socket` shares the port at this place of the STUN sockets, which has this index among those of the forwarder.
     pub fn new(
         place: Place,
         index: SocketIndex,
-        sockets: Vec<Arc<dyn AsyncUdpSocket>>,
+        socket: Arc<dyn AsyncUdpSocket>,
+        strays: mpsc::Sender<Stray>,
         stun: Arc<StunSockets>,
         forwarder: Arc<Forwarder>,
         counters: Arc<Counters>,
-    ) -> (Self, Strays) {
-        let (sender, strays) = mpsc::channel(STRAYS);
-        (Lanes { place, index, sockets, stun, forwarder, counters, strays: sender }, Strays(strays))
+    ) -> Self {
+        Lane { place, index, socket, strays, stun, forwarder, counters }
     }
 
-    /// Sends on what arrives, for ever; the sockets have their turns.
+    /// Sends on what arrives, for ever.
     pub async fn serve(self) {
-        if self.sockets.is_empty() {
-            return std::future::pending().await;
-        }
         let mut buffers = vec![vec![0; BUFFER]; BATCH_SIZE];
-        let (mut next, mut handled) = (0, 0);
+        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let mut handled = 0;
         loop {
-            let mut metas = [RecvMeta::default(); BATCH_SIZE];
             let received = poll_fn(|cx| {
-                let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
-                for at in (next..self.sockets.len()).chain(0..next) {
-                    if let Poll::Ready(received) = self.sockets[at].poll_recv(cx, &mut slices, &mut metas) {
-                        next = (at + 1) % self.sockets.len();
-                        return Poll::Ready(received);
-                    }
+                let polled = self.socket.poll_recv(cx, &mut slices, &mut metas);
+                if polled.is_pending() {
+                    // Others have their turn now.
+                    handled = 0;
                 }
-                Poll::Pending
+                polled
             });
             match received.await {
                 Ok(count) => {
-                    for (meta, buffer) in metas.iter().zip(&mut buffers).take(count) {
+                    for (meta, buffer) in metas.iter().zip(&mut slices).take(count) {
                         handled += meta.len.div_ceil(meta.stride.max(1));
                         self.handle(*meta, &mut buffer[..meta.len]);
                     }
                 }
-                // An ICMP error that some earlier datagram caused.
-                Err(error) => tracing::trace!(%error, "receiving relay frames"),
+                // An ICMP error that some earlier datagram caused. Anything else is as little our fault; but let others run.
+                Err(error) => {
+                    tracing::trace!(%error, "receiving relay frames");
+                    handled = RELAY_TURN;
+                }
             }
             if handled >= RELAY_TURN {
                 handled = 0;
@@ -106,6 +105,12 @@ impl Lanes {
 }
 
 impl Strays {
+    /// And the end at which they come.
+    pub fn new() -> (mpsc::Sender<Stray>, Self) {
+        let (sender, strays) = mpsc::channel(STRAYS);
+        (sender, Strays(strays))
+    }
+
     /// How many buffers there are for QUIC.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
         let mut count = 0;
