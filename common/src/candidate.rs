@@ -1,11 +1,12 @@
 //! Candidates: addresses at which a peer may be reachable (RFC 8445, section 5.1), and the sealed box in which host
-//! candidates travel, because a private address is nobody's business but a contact's.
+//! candidates and predictions travel, because a private address is nobody's business but a contact's.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::introduction::MAX_ADDRESSES;
+use crate::prediction::Prediction;
 use crate::relay::is_synthetic;
 
 /// How an address became known, in the order in which we like them: a host candidate needs no NAT at all.
@@ -48,33 +49,57 @@ pub fn may_probe(address: SocketAddr, own_reflexive: Option<IpAddr>) -> bool {
     address.port() != 0 && !nowhere && loopback_ok
 }
 
-/// The size of the plain box: eight IPv6 addresses with their ports and postcard's lengths, so that the server cannot
-/// tell from the size how many networks somebody has.
+/// The size of the plain box: eight IPv6 addresses with their ports and postcard's lengths, and the longest prediction,
+/// so that the server cannot tell from the size how many networks somebody has, or what is in it at all.
 const BOX: usize = 256;
 
-/// Host candidates as a box of constant size, to be sealed (see [`crate::pairing::Pairing::seal`]). Takes the first
-/// [`MAX_ADDRESSES`].
-pub fn pack(addresses: &[SocketAddr]) -> Vec<u8> {
-    let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
-    let mut plain = postcard::to_stdvec(addresses).unwrap_or_default();
+/// What is in a sealed box.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Contents {
+    /// Host candidates, at most [`MAX_ADDRESSES`].
+    pub addresses: Vec<SocketAddr>,
+    /// What the sender has just seen of its own ports.
+    pub prediction: Option<Prediction>,
+}
+
+impl Contents {
+    /// Host candidates alone.
+    pub fn hosts(addresses: Vec<SocketAddr>) -> Self {
+        Contents { addresses, prediction: None }
+    }
+}
+
+impl From<Prediction> for Contents {
+    fn from(prediction: Prediction) -> Self {
+        Contents { addresses: Vec::new(), prediction: Some(prediction) }
+    }
+}
+
+/// A box of constant size, to be sealed (see [`crate::pairing::Pairing::seal`]). Takes the first [`MAX_ADDRESSES`]
+/// addresses.
+pub fn pack(mut contents: Contents) -> Vec<u8> {
+    contents.addresses.truncate(MAX_ADDRESSES);
+    let mut plain = postcard::to_stdvec(&contents).unwrap_or_default();
     plain.resize(BOX.max(plain.len()), 0);
     plain
 }
 
-/// Why an opened box is not a list of addresses.
+/// Why an opened box is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the peer sealed something that is not a list of at most {MAX_ADDRESSES} addresses")]
+#[error("the peer sealed something that is not a list of at most {MAX_ADDRESSES} addresses and a prediction")]
 pub struct PackError;
 
 /// The reverse of [`pack`].
-pub fn unpack(plain: &[u8]) -> Result<Vec<SocketAddr>, PackError> {
-    let (addresses, _padding) = postcard::take_from_bytes::<Vec<SocketAddr>>(plain).map_err(|_| PackError)?;
-    if addresses.len() > MAX_ADDRESSES { Err(PackError) } else { Ok(addresses) }
+pub fn unpack(plain: &[u8]) -> Result<Contents, PackError> {
+    let (contents, _padding) = postcard::take_from_bytes::<Contents>(plain).map_err(|_| PackError)?;
+    let sane = contents.prediction.as_ref().is_none_or(Prediction::is_sane);
+    if contents.addresses.len() > MAX_ADDRESSES || !sane { Err(PackError) } else { Ok(contents) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prediction::{Foretold, MAX_MARKS};
     use proptest::prelude::*;
 
     #[test]
@@ -104,16 +129,35 @@ mod tests {
     #[test]
     fn every_box_has_the_same_size() {
         let six: SocketAddr = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().expect("address");
-        assert_eq!(pack(&[]).len(), BOX);
-        assert_eq!(pack(&[six; 20]).len(), BOX);
-        assert_eq!(unpack(&pack(&[six; 20])), Ok(vec![six; MAX_ADDRESSES]));
+        let marks = vec![65_535; MAX_MARKS];
+        let ports = Foretold::Laid { first: 65_535, gap: i16::MIN, step: i16::MIN, marks };
+        let longest = Prediction { round: 255, rtt_ms: 65_535, ports };
+        let full = Contents { addresses: vec![six; 20], prediction: Some(longest.clone()) };
+        assert_eq!(pack(Contents::default()).len(), BOX);
+        assert_eq!(pack(full.clone()).len(), BOX);
+        let kept = Contents { addresses: vec![six; MAX_ADDRESSES], ..full.clone() };
+        assert_eq!(unpack(&pack(full)), Ok(kept));
+        assert_eq!(unpack(&pack(longest.clone().into())), Ok(longest.into()));
+    }
+
+    #[test]
+    fn a_prediction_that_makes_no_sense_spoils_the_box() {
+        for ports in [
+            Foretold::Stands { port: 0 },
+            Foretold::Next { last: 7, step: 0 },
+            Foretold::Among { low: 9, high: 8 },
+            Foretold::Laid { first: 9, gap: 0, step: 1, marks: vec![1, 2] },
+            Foretold::Laid { first: 9, gap: 1, step: 1, marks: vec![1; MAX_MARKS + 1] },
+        ] {
+            assert_eq!(unpack(&pack(Prediction { round: 0, rtt_ms: 1, ports }.into())), Err(PackError));
+        }
     }
 
     proptest! {
         #[test]
         fn junk_in_the_box_never_panics(junk: Vec<u8>) {
-            if let Ok(addresses) = unpack(&junk) {
-                prop_assert!(addresses.len() <= MAX_ADDRESSES);
+            if let Ok(contents) = unpack(&junk) {
+                prop_assert!(contents.addresses.len() <= MAX_ADDRESSES);
             }
         }
     }

@@ -38,6 +38,7 @@ pub mod link;
 pub mod nat;
 pub mod pairing;
 pub mod path;
+pub mod prediction;
 pub mod relay;
 pub mod seal;
 pub mod session;

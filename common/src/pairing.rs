@@ -74,6 +74,11 @@ impl Pairing {
         self.peer
     }
 
+    /// Is our id the lower one? Where one of two has to decide, it is the one who leads.
+    pub fn leads(&self) -> bool {
+        self.own < self.peer
+    }
+
     /// What both register at, and show to, the rendezvous with this key.
     pub fn capability(&self, rendezvous: PeerId) -> Capability {
         Capability(self.derive(b"capability", rendezvous.as_bytes(), None))

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use stun_rs::attributes::ice::UseCandidate;
 use stun_rs::attributes::discovery::{ChangeRequest, ChangeRequestFlags, OtherAddress, ResponseOrigin};
 use stun_rs::attributes::stun::{
     ErrorCode, Fingerprint, MessageIntegritySha256, UnknownAttributes, UserName, XorMappedAddress,
@@ -58,6 +59,8 @@ pub struct Request {
     pub transaction: TransactionId,
     /// USERNAME, of a probe.
     pub username: Option<String>,
+    /// USE-CANDIDATE, of a probe (RFC 8445, section 8.1.1): this is the path.
+    pub nominates: bool,
     /// CHANGE-REQUEST.
     pub change: Change,
     /// Attributes that must be understood and are not: the answer is error 420.
@@ -173,6 +176,15 @@ pub fn encode_probe(transaction: TransactionId, username: &str, credential: &Cre
     authenticate(builder, credential)
 }
 
+/// A probe that says: this is the path (RFC 8445, section 8.1.1).
+pub fn encode_nomination(transaction: TransactionId, username: &str, credential: &Credential) -> Vec<u8> {
+    let mut builder = start(MessageClass::Request, transaction).with_attribute(UseCandidate::default());
+    if let Ok(username) = UserName::new(username) {
+        builder = builder.with_attribute(username);
+    }
+    authenticate(builder, credential)
+}
+
 /// The answer to a probe, under the key of the request.
 pub fn encode_probe_response(transaction: TransactionId, mapped: SocketAddr, credential: &Credential) -> Vec<u8> {
     let builder = start(MessageClass::SuccessResponse, transaction).with_attribute(XorMappedAddress::from(mapped));
@@ -243,6 +255,7 @@ fn request(message: &StunMessage, transaction: TransactionId) -> Request {
         matches!(
             attribute,
             StunAttribute::UserName(_)
+                | StunAttribute::UseCandidate(_)
                 | StunAttribute::ChangeRequest(_)
                 | StunAttribute::MessageIntegrity(_)
                 | StunAttribute::MessageIntegritySha256(_)
@@ -253,6 +266,7 @@ fn request(message: &StunMessage, transaction: TransactionId) -> Request {
     Request {
         transaction,
         username: username.map(|name| name.as_str().to_owned()),
+        nominates: message.get::<UseCandidate>().is_some(),
         change: Change {
             ip: flags.is_some_and(|f| f.contains(ChangeRequestFlags::ChangeIp)),
             port: flags.is_some_and(|f| f.contains(ChangeRequestFlags::ChangePort)),

@@ -24,7 +24,7 @@ async fn it_prints_one_line_and_sigterm_sends_everybody_away_within_a_second() {
         let since = Instant::now();
         process.signal(signal);
         assert_eq!(alice.next().await, FromServer::Draining);
-        assert_eq!(alice.closed().await, CloseCode::Draining.code().into());
+        assert_eq!(alice.closed().await, u64::from(CloseCode::Draining.code()));
         let (status, out, err) = process.wait();
         assert_eq!(status.code(), Some(0), "{err}");
         assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());

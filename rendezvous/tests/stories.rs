@@ -65,13 +65,13 @@ async fn the_newer_of_two_clients_of_one_key_takes_the_place() {
     alice.epoch = 2;
     let (mut newer, _) = alice.register_at(&server.place).await;
     assert_eq!(older.next().await, FromServer::Replaced);
-    assert_eq!(older.closed().await, CloseCode::Replaced.code().into());
+    assert_eq!(older.closed().await, u64::from(CloseCode::Replaced.code()));
 
     alice.epoch = 1;
     let mut back = alice.connect(&server.place).await;
     back.send(&ToServer::Register(alice.register(&server.place))).await;
     assert_eq!(back.next().await, FromServer::Replaced);
-    assert_eq!(back.closed().await, CloseCode::Replaced.code().into());
+    assert_eq!(back.closed().await, u64::from(CloseCode::Replaced.code()));
 
     newer.send(&alice.introduce(1, Person::new(2).id(), &server.place)).await;
     assert_eq!(newer.next().await, FromServer::Refused { request: 1 });
@@ -108,13 +108,13 @@ async fn an_oversized_frame_closes_its_own_connection_only() {
     let (mut mallory, _) = Person::new(2).register_at(&server.place).await;
     mallory.send_bytes(&[wire::VERSION, 0xff, 0xff]).await;
     assert!(matches!(mallory.next().await, FromServer::Error { .. }));
-    assert_eq!(mallory.closed().await, CloseCode::Protocol.code().into());
+    assert_eq!(mallory.closed().await, u64::from(CloseCode::Protocol.code()));
 
     let (mut mallory, _) = Person::new(2).register_at(&server.place).await;
     mallory.send_bytes(&[wire::VERSION, 0, 9, 1]).await;
     mallory.send.finish().expect("open");
     assert!(matches!(mallory.next().await, FromServer::Error { .. }), "truncated");
-    assert_eq!(mallory.closed().await, CloseCode::Protocol.code().into());
+    assert_eq!(mallory.closed().await, u64::from(CloseCode::Protocol.code()));
 
     alice.send(&Person::new(1).introduce(1, Person::new(2).id(), &server.place)).await;
     assert_eq!(alice.next().await, FromServer::Refused { request: 1 });
@@ -136,7 +136,7 @@ async fn a_client_that_does_not_read_is_closed_and_nobody_else() {
             break;
         }
     }
-    assert_eq!(at_bob.closed().await, CloseCode::Slow.code().into());
+    assert_eq!(at_bob.closed().await, u64::from(CloseCode::Slow.code()));
     at_alice.send(&alice.introduce(1, bob.id(), &server.place)).await;
     assert_eq!(at_alice.next().await, FromServer::Refused { request: 1 });
     server.stop().await;
@@ -172,7 +172,7 @@ async fn a_client_that_does_not_read_long_words_is_closed_before_they_cost_much(
             sent += 1;
         }
     }
-    assert_eq!(at_bob.closed().await, CloseCode::Slow.code().into());
+    assert_eq!(at_bob.closed().await, u64::from(CloseCode::Slow.code()));
     assert!(sent < OUTGOING_QUEUE / 2, "long before the queue of frames is full: {sent}");
     server.stop().await;
 }

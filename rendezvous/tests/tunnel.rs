@@ -82,7 +82,7 @@ async fn who_comes_back_over_udp_takes_its_own_place_and_its_channel_along() {
     let channel = introduced(&mut tunnelled, &mut bob, &server).await;
     let (mut alice, _) = a.register_at(&server.place).await;
     assert_eq!(tunnelled.next().await, FromServer::Replaced);
-    assert_eq!(tunnelled.closed().await, CloseCode::Replaced.code().into());
+    assert_eq!(tunnelled.closed().await, u64::from(CloseCode::Replaced.code()));
     bob.send_frame(channel, b"over UDP?");
     assert_eq!(alice.next_frame().await, frame(channel, b"over UDP?"));
     alice.send_frame(channel, b"yes");
@@ -97,7 +97,7 @@ async fn a_server_that_stops_says_so_through_tunnels_too() {
     let (mut alice, _) = Person::new(1).register_at(&bridge.place).await;
     server.stop().await;
     assert_eq!(alice.next().await, FromServer::Draining);
-    assert_eq!(alice.closed().await, CloseCode::Draining.code().into());
+    assert_eq!(alice.closed().await, u64::from(CloseCode::Draining.code()));
 }
 
 #[tokio::test]

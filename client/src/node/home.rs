@@ -132,7 +132,8 @@ impl Home {
     /// Our host candidates, for this contact's eyes.
     pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8]) -> Vec<u8> {
         let nonce: Option<SealNonce> = self.random.bytes("host candidates are not sent");
-        nonce.map_or_else(Vec::new, |nonce| pairing.seal(context, &candidate::pack(&self.hosts), nonce))
+        let contents = candidate::Contents::hosts(self.hosts.clone());
+        nonce.map_or_else(Vec::new, |nonce| pairing.seal(context, &candidate::pack(contents), nonce))
     }
 
     /// Frames for this contact's eyes, for the rendezvous to carry; empty if there are none.

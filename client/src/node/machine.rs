@@ -12,7 +12,7 @@ use common::introduction::{
 };
 use common::nat::NatProfile;
 use common::pairing::Pairing;
-use common::path::Received;
+use common::path::{Base, Received};
 use common::relay::is_synthetic;
 use common::session::Route;
 
@@ -162,7 +162,7 @@ impl Machine {
 
     /// Takes a STUN datagram that came to the main socket; `false` if it is nobody's.
     pub fn handle_stun(&mut self, source: SocketAddr, payload: &[u8], now: Instant) -> bool {
-        let received = Received { source, payload };
+        let received = Received { base: Base::MAIN, source, payload };
         self.peers.values_mut().any(|peer| peer.stun(received, now, &mut self.home))
     }
 

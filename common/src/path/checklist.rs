@@ -1,5 +1,6 @@
-//! Which addresses are probed, when, and which probes are still out: the check list of RFC 8445, section 6.1.2, for one
-//! component and one local socket.
+//! Which pairs of a base and a remote address are probed, when, and which probes are still out: the check list of RFC 8445,
+//! section 6.1.2, for one component. What is offered is probed from the main socket; other pairs are those at which the
+//! peer was heard, or answered, when ports were guessed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -11,12 +12,20 @@ use crate::candidate::{Candidate, CandidateKind, canonical, may_probe};
 use crate::pairing::ProbeKey;
 use crate::stun::TransactionId;
 
+use super::surface::Base;
+
 /// Probes of one attempt, all candidates together.
 pub const BUDGET: u32 = 50;
 /// Candidates of one attempt. A peer with more interfaces than this reaches us by its reflexive address.
 pub const MAX_CANDIDATES: usize = 8;
 /// What host candidates may take of the budget, so that a peer with many interfaces cannot starve the punching.
 const HOST_SHARE: u32 = 30;
+/// Pairs found by guessing, besides the candidates. Of a volley of 256 more than four hit at once one time in a thousand.
+const MAX_FOUND: usize = 8;
+/// Probes of all pairs found by guessing: each is there because the peer was heard, and most answer to the first.
+pub const FOUND_BUDGET: u32 = 50;
+/// Guesses remembered as unanswered: those of the last three seconds of the largest strategy.
+const MAX_GUESSES: usize = 1280;
 /// A host on our LAN answers at once or never: six rounds, 160 ms.
 const HOST_ROUNDS: usize = 6;
 /// When a candidate is probed, in milliseconds after it became known. Dense at first, because both sides' first probes
@@ -32,13 +41,34 @@ const TRIGGER_GAP: Duration = Duration::from_millis(5);
 /// An answer to one of our probes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Answer {
+    pub(super) base: Base,
     pub(super) candidate: Candidate,
     pub(super) rtt: Duration,
 }
 
+/// A probe to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub(super) base: Base,
+    pub(super) destination: SocketAddr,
+    pub(super) transaction: TransactionId,
+    pub(super) nominates: bool,
+}
+
+/// Asked for outside of the schedule.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    base: Base,
+    destination: SocketAddr,
+    nominates: bool,
+}
+
 #[derive(Debug)]
 struct Check {
+    base: Base,
     candidate: Candidate,
+    /// Not offered, but found by guessing.
+    found: bool,
     start: Instant,
     round: usize,
     triggered: Option<Instant>,
@@ -47,8 +77,12 @@ struct Check {
 }
 
 impl Check {
-    fn new(candidate: Candidate, now: Instant) -> Self {
-        Check { candidate, start: now, round: 0, triggered: None, authentic: false }
+    fn new(base: Base, candidate: Candidate, now: Instant) -> Self {
+        Check { base, candidate, found: false, start: now, round: 0, triggered: None, authentic: false }
+    }
+
+    fn is(&self, base: Base, address: SocketAddr) -> bool {
+        self.base == base && self.candidate.address == address
     }
 
     fn is_host(&self) -> bool {
@@ -63,6 +97,7 @@ impl Check {
 
 #[derive(Debug, Clone, Copy)]
 struct Outstanding {
+    base: Base,
     destination: SocketAddr,
     sent: Instant,
 }
@@ -71,25 +106,35 @@ struct Outstanding {
 pub(super) struct Checklist {
     key: ProbeKey,
     own_reflexive: Option<IpAddr>,
+    /// The address whose ports are guessed.
+    guessed: Option<IpAddr>,
     checks: Vec<Check>,
     sent: u32,
     sent_to_hosts: u32,
+    sent_to_found: u32,
     counter: u64,
     outstanding: BTreeMap<TransactionId, Outstanding>,
-    /// Asked for outside of the schedule: triggered checks and keepalives.
-    ready: VecDeque<SocketAddr>,
+    guesses: BTreeMap<TransactionId, Outstanding>,
+    /// The guesses in the order in which they left.
+    guesses_by_age: VecDeque<TransactionId>,
+    /// Triggered checks and keepalives.
+    ready: VecDeque<Ready>,
 }
 
 impl Checklist {
-    pub(super) fn new(key: ProbeKey, own_reflexive: Option<IpAddr>) -> Self {
+    pub(super) fn new(key: ProbeKey, own_reflexive: Option<IpAddr>, guessed: Option<IpAddr>) -> Self {
         Checklist {
             key,
             own_reflexive,
+            guessed,
             checks: Vec::new(),
             sent: 0,
             sent_to_hosts: 0,
+            sent_to_found: 0,
             counter: 0,
             outstanding: BTreeMap::new(),
+            guesses: BTreeMap::new(),
+            guesses_by_age: VecDeque::new(),
             ready: VecDeque::new(),
         }
     }
@@ -97,73 +142,109 @@ impl Checklist {
     /// Adds a candidate unless it is known, not allowed or one too many.
     pub(super) fn add(&mut self, candidate: Candidate, now: Instant) {
         let candidate = Candidate { address: canonical(candidate.address), ..candidate };
-        let known = self.checks.iter().any(|check| check.candidate.address == candidate.address);
-        if !known && self.checks.len() < MAX_CANDIDATES && may_probe(candidate.address, self.own_reflexive) {
-            self.checks.push(Check::new(candidate, now));
+        let known = self.checks.iter().any(|check| check.is(Base::MAIN, candidate.address));
+        if !known && self.offered() < MAX_CANDIDATES && may_probe(candidate.address, self.own_reflexive) {
+            self.checks.push(Check::new(Base::MAIN, candidate, now));
         }
     }
 
-    /// An authentic probe came from this address. While probing, it is probed back; a new address takes the place of a
-    /// host candidate that never answered, should the list be full.
-    pub(super) fn heard_from(&mut self, source: SocketAddr, probing: bool, now: Instant) {
-        if !self.checks.iter().any(|check| check.candidate.address == source) {
-            if self.checks.len() == MAX_CANDIDATES {
-                let Some(silent) = self.checks.iter().rposition(|check| check.is_host() && !check.authentic) else {
-                    return;
-                };
-                self.checks.remove(silent);
-            }
-            self.add(Candidate { kind: CandidateKind::PeerReflexive, address: source }, now);
+    fn offered(&self) -> usize {
+        self.checks.iter().filter(|check| !check.found).count()
+    }
+
+    /// Makes a pair at which the peer was heard or answered. A new address takes the place of a host candidate that never
+    /// answered, should the list be full; what was found by guessing has places of its own.
+    fn find(&mut self, base: Base, source: SocketAddr, now: Instant) -> Option<&mut Check> {
+        if let Some(known) = self.checks.iter().position(|check| check.is(base, source)) {
+            return self.checks.get_mut(known);
         }
-        let Some(check) = self.checks.iter_mut().find(|check| check.candidate.address == source) else { return };
+        let candidate = Candidate { kind: CandidateKind::PeerReflexive, address: source };
+        let mut check = Check::new(base, candidate, now);
+        if !may_probe(source, self.own_reflexive) {
+            return None;
+        }
+        let guessed = self.guessed == Some(source.ip()) && (base != Base::MAIN || self.offered() >= MAX_CANDIDATES);
+        if guessed {
+            check.found = true;
+            if self.checks.len() - self.offered() >= MAX_FOUND {
+                return None;
+            }
+        } else if self.offered() >= MAX_CANDIDATES {
+            let silent = self.checks.iter().rposition(|check| check.is_host() && !check.authentic)?;
+            self.checks.remove(silent);
+        }
+        self.checks.push(check);
+        self.checks.last_mut()
+    }
+
+    /// An authentic probe came from this address. While probing, it is probed back.
+    pub(super) fn heard_from(&mut self, base: Base, source: SocketAddr, probing: bool, now: Instant) {
+        let Some(check) = self.find(base, source, now) else { return };
         check.authentic = true;
         let fresh = check.triggered.is_some_and(|last| now < last + TRIGGER_GAP);
         let scheduled = check.next_at().is_some_and(|at| at <= now);
         if probing && !fresh && !scheduled {
             check.triggered = Some(now);
-            self.ready.push_back(source);
+            self.ready.push_back(Ready { base, destination: source, nominates: false });
         }
     }
 
     /// Asks once, whatever the schedule says; the answer shows whether the path is alive.
-    pub(super) fn ask(&mut self, destination: SocketAddr) {
+    pub(super) fn ask(&mut self, base: Base, destination: SocketAddr, nominates: bool) {
         // A question costs nothing of the attempt's budget: the agent asks one at a time.
         self.sent = self.sent.min(BUDGET - 1);
-        self.ready.push_back(destination);
+        self.sent_to_found = self.sent_to_found.min(FOUND_BUDGET - 1);
+        self.ready.push_back(Ready { base, destination, nominates });
     }
 
     /// Starts the schedule of all candidates again, with a new budget.
     pub(super) fn restart(&mut self, now: Instant) {
-        (self.sent, self.sent_to_hosts) = (0, 0);
+        (self.sent, self.sent_to_hosts, self.sent_to_found) = (0, 0, 0);
         for check in &mut self.checks {
             (check.start, check.round) = (now, 0);
         }
     }
 
     /// The next probe that is due, counted as sent.
-    pub(super) fn poll_probe(&mut self, scheduled: bool, now: Instant) -> Option<(TransactionId, SocketAddr)> {
-        if self.sent >= BUDGET {
-            self.ready.clear();
-            return None;
+    pub(super) fn poll_probe(&mut self, scheduled: bool, now: Instant) -> Option<Probe> {
+        loop {
+            let Ready { base, destination, nominates } = match self.ready.pop_front() {
+                Some(ready) => ready,
+                None if scheduled => self.poll_schedule(now)?,
+                None => return None,
+            };
+            let found = self.checks.iter().any(|check| check.found && check.is(base, destination));
+            let (sent, budget) =
+                if found { (&mut self.sent_to_found, FOUND_BUDGET) } else { (&mut self.sent, BUDGET) };
+            if *sent >= budget {
+                continue;
+            }
+            *sent += 1;
+            let transaction = self.next_transaction();
+            if self.outstanding.len() == MAX_OUTSTANDING {
+                let oldest = self.outstanding.iter().min_by_key(|(_, out)| out.sent).map(|(id, _)| *id);
+                oldest.and_then(|id| self.outstanding.remove(&id));
+            }
+            self.outstanding.insert(transaction, Outstanding { base, destination, sent: now });
+            return Some(Probe { base, destination, transaction, nominates });
         }
-        let destination = match self.ready.pop_front() {
-            Some(destination) => destination,
-            None if scheduled => self.poll_schedule(now)?,
-            None => return None,
-        };
-        self.sent += 1;
-        let transaction = self.next_transaction();
-        if self.outstanding.len() == MAX_OUTSTANDING {
-            let oldest = self.outstanding.iter().min_by_key(|(_, out)| out.sent).map(|(id, _)| *id);
-            oldest.and_then(|id| self.outstanding.remove(&id));
-        }
-        self.outstanding.insert(transaction, Outstanding { destination, sent: now });
-        Some((transaction, destination))
     }
 
-    fn poll_schedule(&mut self, now: Instant) -> Option<SocketAddr> {
-        let hosts = self.sent_to_hosts < HOST_SHARE;
-        let due = |check: &&mut Check| check.next_at().is_some_and(|at| at <= now) && (hosts || !check.is_host());
+    /// A probe of a strategy that guesses: the strategy has counted it.
+    pub(super) fn guess(&mut self, base: Base, destination: SocketAddr, now: Instant) -> Probe {
+        let transaction = self.next_transaction();
+        if self.guesses_by_age.len() == MAX_GUESSES {
+            let oldest = self.guesses_by_age.pop_front();
+            oldest.and_then(|id| self.guesses.remove(&id));
+        }
+        self.guesses_by_age.push_back(transaction);
+        self.guesses.insert(transaction, Outstanding { base, destination, sent: now });
+        Probe { base, destination, transaction, nominates: false }
+    }
+
+    fn poll_schedule(&mut self, now: Instant) -> Option<Ready> {
+        let open = self.open();
+        let due = |check: &&mut Check| check.next_at().is_some_and(|at| at <= now) && open.allows(check);
         let check = self.checks.iter_mut().filter(due).min_by_key(|check| check.candidate)?;
         // After a pause (a suspended machine, a late timer) the rounds that were missed are not made up for.
         while check.next_at().is_some_and(|at| at <= now) {
@@ -172,31 +253,49 @@ impl Checklist {
         if check.is_host() {
             self.sent_to_hosts += 1;
         }
-        Some(check.candidate.address)
+        Some(Ready { base: check.base, destination: check.candidate.address, nominates: false })
     }
 
     /// When the schedule has its next probe.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        if self.sent >= BUDGET {
-            return None;
+        let open = self.open();
+        self.checks.iter().filter(|check| open.allows(check)).filter_map(Check::next_at).min()
+    }
+
+    fn open(&self) -> Open {
+        let offered = self.sent < BUDGET;
+        Open {
+            offered,
+            hosts: offered && self.sent_to_hosts < HOST_SHARE,
+            found: self.sent_to_found < FOUND_BUDGET,
         }
-        let hosts = self.sent_to_hosts < HOST_SHARE;
-        self.checks.iter().filter(|check| hosts || !check.is_host()).filter_map(Check::next_at).min()
     }
 
     pub(super) fn is_outstanding(&self, transaction: TransactionId) -> bool {
-        self.outstanding.contains_key(&transaction)
+        self.outstanding.contains_key(&transaction) || self.guesses.contains_key(&transaction)
     }
 
-    /// An authentic answer. It counts only from where the probe went (RFC 8445, section 7.2.5.2.1).
-    pub(super) fn answered(&mut self, transaction: TransactionId, source: SocketAddr, now: Instant) -> Option<Answer> {
-        let out = self.outstanding.remove(&transaction)?;
-        if out.destination != source {
+    /// An authentic answer. It counts only from where the probe went, and where it left (RFC 8445, section 7.2.5.2.1).
+    pub(super) fn answered(
+        &mut self,
+        transaction: TransactionId,
+        base: Base,
+        source: SocketAddr,
+        now: Instant,
+    ) -> Option<Answer> {
+        let out = self.outstanding.remove(&transaction).or_else(|| self.guesses.remove(&transaction))?;
+        if (out.base, out.destination) != (base, source) {
             return None;
         }
-        let check = self.checks.iter_mut().find(|check| check.candidate.address == source)?;
+        let check = self.find(base, source, now)?;
         check.authentic = true;
-        Some(Answer { candidate: check.candidate, rtt: now.saturating_duration_since(out.sent) })
+        Some(Answer { base, candidate: check.candidate, rtt: now.saturating_duration_since(out.sent) })
+    }
+
+    /// Only what stands on open bases is probed.
+    pub(super) fn forget(&mut self, closed: &[Base]) {
+        self.checks.retain(|check| !closed.contains(&check.base));
+        self.ready.retain(|ready| !closed.contains(&ready.base));
     }
 
     pub(super) fn is_authentic(&self, address: SocketAddr) -> bool {
@@ -207,6 +306,11 @@ impl Checklist {
         self.checks.iter().map(|check| check.candidate.address)
     }
 
+    /// Probes of this attempt.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent + self.sent_to_found
+    }
+
     /// A transaction id that nobody without the key can guess, without drawing randomness: a hash of key and counter.
     fn next_transaction(&mut self) -> TransactionId {
         self.counter += 1;
@@ -215,5 +319,23 @@ impl Checklist {
         let mut id = [0; 12];
         id.copy_from_slice(&digest[..12]);
         TransactionId(id)
+    }
+}
+
+/// For whom there is still something in the budget.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    offered: bool,
+    hosts: bool,
+    found: bool,
+}
+
+impl Open {
+    fn allows(self, check: &Check) -> bool {
+        match (check.found, check.is_host()) {
+            (true, _) => self.found,
+            (false, true) => self.hosts,
+            (false, false) => self.offered,
+        }
     }
 }

@@ -31,8 +31,21 @@
 //! of them the driver drains [`Agent::poll_transmit`] and [`Agent::poll_event`] and sets its timer to
 //! [`Agent::poll_wakeup`].
 
+mod acts;
 mod checklist;
+mod foretell;
+mod fresh;
 pub mod keepalive;
+mod observation;
+mod report;
+pub mod rounds;
+pub mod scatter;
+mod seeded;
+pub mod sequential;
+mod shots;
+mod sockets;
+mod surface;
+pub mod sweep;
 mod throttle;
 
 #[cfg(test)]
@@ -50,114 +63,30 @@ use crate::candidate::{Candidate, CandidateKind, canonical};
 use crate::introduction::IntroductionId;
 use crate::pairing::Pairing;
 use crate::stun::{self, Credential, Message};
-use checklist::{Answer, Checklist};
-pub use checklist::{BUDGET, MAX_CANDIDATES};
+use checklist::{Answer, Checklist, Probe};
+pub use checklist::{BUDGET, FOUND_BUDGET, MAX_CANDIDATES};
 use keepalive::Keepalive;
+pub use report::{Effort, Ending, Report, Strategy};
+use rounds::{Rounds, Sending};
+pub use sockets::MAX_SOCKETS;
+pub use surface::{Base, Command, Config, Event, Guessing, Received, Request, Transmit, WakeReason, Wakeup};
 use throttle::Throttle;
 pub use throttle::{ANSWERS_PER_SECOND, BURST as ANSWER_BURST};
 
 /// How long an attempt to punch lasts. The slowest introduction that people would wait for, twice over.
 pub const PUNCHING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it lasts at most, if a birthday run has begun: a permission for one is worth 12 s.
+pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(16);
 /// How long a path that fell silent is looked for.
 pub const RECHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer that came through our own router's hairpin waits for one that came over the LAN, which is what
 /// two behind one router would rather use.
 const SETTLE: Duration = Duration::from_millis(50);
+/// How long sockets stay open of which the one who leads may still choose one. Its word is repeated within a second if
+/// it was lost.
+const LINGER: Duration = Duration::from_secs(5);
 /// The shortest time after which a missing answer to a keepalive means something: jitter of a busy home network.
 const MIN_ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
-
-/// What an agent needs to know.
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    /// The introduction that it acts on.
-    pub introduction: IntroductionId,
-    /// Where the rendezvous sees us: a path to that very IP runs through our own router.
-    pub own_reflexive: Option<IpAddr>,
-    /// What earlier paths of this network have taught about the lifetime of mappings.
-    pub keepalive: Keepalive,
-}
-
-/// From the driver.
-#[derive(Debug, Clone)]
-pub enum Command {
-    /// Addresses of the peer, at the start or trickled in. Those beyond the limits are left out.
-    AddCandidates(Vec<Candidate>),
-    /// Something on this path should have been answered and was not: ask now.
-    Verify,
-}
-
-/// A datagram that arrived.
-#[derive(Debug, Clone, Copy)]
-pub struct Received<'a> {
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// Its bytes.
-    pub payload: &'a [u8],
-}
-
-/// A datagram to send, from the socket that the peer was told about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transmit {
-    /// Where to.
-    pub destination: SocketAddr,
-    /// A STUN message of at most 120 bytes.
-    pub payload: Vec<u8>,
-}
-
-/// What the driver should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The first authentic probe of the peer arrived, from here, and not through our own router's hairpin: most likely the
-    /// path, and certain as soon as [`Event::Punched`] follows. Comes at most once, and before that one.
-    Heard {
-        /// Where the peer is.
-        remote: SocketAddr,
-    },
-    /// A path: a probe went there and its answer came back.
-    Punched {
-        /// Where the peer is.
-        remote: Candidate,
-        /// The probe's round-trip time.
-        rtt: Duration,
-        /// Since the agent was made.
-        after: Duration,
-    },
-    /// The peer answers, but somewhere else than before.
-    Moved {
-        /// Where the peer is now.
-        remote: Candidate,
-        /// Round-trip time.
-        rtt: Duration,
-    },
-    /// No path was found in [`PUNCHING_TIMEOUT`]. The agent does nothing any more.
-    Failed,
-    /// The path fell silent and was not found again. The agent does nothing any more.
-    Lost,
-}
-
-/// When to call [`Agent::handle_timeout`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wakeup {
-    /// Not before.
-    pub at: Instant,
-    /// What will be done then.
-    pub reason: WakeReason,
-}
-
-/// Why an agent wants to be woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WakeReason {
-    /// The next probe of the schedule.
-    Probe,
-    /// To stop waiting for a better path.
-    Settle,
-    /// To keep the mapping alive.
-    Keepalive,
-    /// A keepalive was not answered.
-    AnswerOverdue,
-    /// To give up.
-    GiveUp,
-}
 
 /// Where the life of the path stands. Moved only by [`Agent::enter`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,10 +108,17 @@ enum State {
 /// A validated path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Path {
+    base: Base,
     remote: Candidate,
     rtt: Duration,
     /// Where the peer sees us: if it changes, our mapping had expired.
     mapped: SocketAddr,
+}
+
+impl Path {
+    fn is(&self, base: Base, remote: SocketAddr) -> bool {
+        self.base == base && self.remote.address == remote
+    }
 }
 
 /// Punches, keeps and watches the path of one introduction.
@@ -192,9 +128,15 @@ pub struct Agent {
     own: Credential,
     peer: Credential,
     own_reflexive: Option<IpAddr>,
+    leads: bool,
     born: Instant,
     state: State,
     checks: Checklist,
+    rounds: Option<Rounds>,
+    /// Until then sockets stay open at which the peer was heard: it has not yet said which of them it uses.
+    linger: Option<Instant>,
+    /// The pair that the peer has chosen.
+    nominated: Option<(Base, SocketAddr)>,
     keepalive: Keepalive,
     answers: Throttle,
     heard: bool,
@@ -206,14 +148,20 @@ impl Agent {
     /// An agent that starts now, with no candidates yet.
     pub fn new(config: Config, pairing: &Pairing, now: Instant) -> Self {
         let own_key = pairing.own_probe_key(config.introduction);
+        let rounds = config.guessing.and_then(|guessing| Rounds::new(guessing, pairing.leads(), now));
+        let guessed = rounds.as_ref().and(config.guessing).map(|guessing| guessing.peer.ip().to_canonical());
         Agent {
             username: username(config.introduction),
             own: Credential::new(&own_key),
             peer: Credential::new(&pairing.peer_probe_key(config.introduction)),
             own_reflexive: config.own_reflexive,
+            leads: pairing.leads(),
             born: now,
             state: State::Punching { give_up: now + PUNCHING_TIMEOUT },
-            checks: Checklist::new(own_key, config.own_reflexive),
+            checks: Checklist::new(own_key, config.own_reflexive, guessed),
+            rounds,
+            linger: None,
+            nominated: None,
             keepalive: config.keepalive,
             answers: Throttle::new(now),
             heard: false,
@@ -224,30 +172,34 @@ impl Agent {
 
     /// Acts on a command.
     pub fn handle_command(&mut self, command: Command, now: Instant) {
-        match command {
-            Command::AddCandidates(candidates) => {
+        match (command, &mut self.rounds) {
+            (Command::AddCandidates(candidates), _) => {
                 for candidate in candidates {
                     self.checks.add(candidate, now);
                 }
             }
-            Command::Verify => {
+            (Command::Verify, _) => {
                 if let State::Open { path, .. } = self.state {
                     self.ask(path, false, now);
                 }
             }
+            (Command::Predict(prediction), Some(rounds)) => rounds.handle_prediction(prediction, now),
+            (Command::Opened(base, port), Some(rounds)) => rounds.sockets.opened(base, port),
+            (Command::GrantBirthday, Some(rounds)) => rounds.handle_granted(now),
+            (Command::Predict(_) | Command::Opened(..) | Command::GrantBirthday, None) => {}
         }
         self.send_due(now);
     }
 
     /// Takes a STUN datagram. `false`: it is not for this agent, offer it to the next one.
     pub fn handle_datagram(&mut self, received: Received<'_>, now: Instant) -> bool {
-        let source = canonical(received.source);
+        let (base, source) = (received.base, canonical(received.source));
         let mine = match stun::decode(received.payload) {
             Ok(Message::Request(request)) if request.username.as_deref() == Some(&self.username) => {
                 // A request that carries our own signature is our own probe, reflected; it verifies under the wrong key.
                 let authentic = stun::decode_authenticated(received.payload, &self.peer).is_ok();
                 if authentic && self.state != State::Closed {
-                    self.answer(request.transaction, source, now);
+                    self.answer(&request, base, source, now);
                 } else {
                     debug!("a probe that the peer did not make");
                 }
@@ -255,12 +207,16 @@ impl Agent {
             }
             Ok(Message::Response(response)) if self.checks.is_outstanding(response.transaction) => {
                 if stun::decode_authenticated(received.payload, &self.own).is_ok()
-                    && let Some(answer) = self.checks.answered(response.transaction, source, now)
+                    && let Some(answer) = self.checks.answered(response.transaction, base, source, now)
                 {
                     self.validated(answer, response.mapped, now);
                 }
                 true
             }
+            Ok(Message::Response(response)) => match &mut self.rounds {
+                Some(rounds) => rounds.handle_answer(response.transaction, (base, source), response.mapped, now),
+                None => false,
+            },
             _ => false,
         };
         self.send_due(now);
@@ -270,7 +226,7 @@ impl Agent {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {
-            State::Punching { give_up } if now >= give_up => self.close(Event::Failed),
+            State::Punching { give_up } if now >= self.end(give_up) => self.close(Event::Failed(self.report())),
             State::Settling { best, until, .. } if now >= until => self.punched(best, now),
             State::Open { path, ask } if now >= ask => self.ask(path, true, now),
             State::Asked { path, overdue, routine } if now >= overdue => {
@@ -285,7 +241,15 @@ impl Agent {
             }
             _ => {}
         }
+        if self.linger.is_some_and(|until| now >= until) {
+            self.settle_on_path();
+        }
         self.send_due(now);
+    }
+
+    /// The next thing that only the driver can do. Drained before the datagrams.
+    pub fn poll_request(&mut self) -> Option<Request> {
+        self.rounds.as_mut()?.requests.pop_front()
     }
 
     /// The next datagram to send.
@@ -301,7 +265,7 @@ impl Agent {
     /// When to come back; `None` once closed.
     pub fn poll_wakeup(&self) -> Option<Wakeup> {
         let (at, reason) = match self.state {
-            State::Punching { give_up } => (give_up, WakeReason::GiveUp),
+            State::Punching { give_up } => (self.end(give_up), WakeReason::GiveUp),
             State::Settling { until, .. } => (until, WakeReason::Settle),
             State::Open { ask, .. } => (ask, WakeReason::Keepalive),
             State::Asked { overdue, .. } => (overdue, WakeReason::AnswerOverdue),
@@ -309,8 +273,10 @@ impl Agent {
             State::Closed => return None,
         };
         let probe = self.probing().then(|| self.checks.next_at()).flatten();
-        let probe = probe.map(|at| Wakeup { at, reason: WakeReason::Probe });
-        Some(Wakeup { at, reason }).into_iter().chain(probe).min()
+        let strategy = self.rounds.as_ref().filter(|_| self.punching()).and_then(Rounds::next_at);
+        let also = [(probe, WakeReason::Probe), (strategy, WakeReason::Strategy), (self.linger, WakeReason::Linger)];
+        let also = also.into_iter().filter_map(|(at, reason)| Some(Wakeup { at: at?, reason }));
+        also.chain([Wakeup { at, reason }]).min()
     }
 
     /// Is this an address that the peer has shown to be its own in this introduction? An acceptor of connections asks.
@@ -323,13 +289,30 @@ impl Agent {
         self.keepalive
     }
 
-    /// The addresses that were probed.
+    /// The addresses that were probed, but for guesses.
     pub fn candidates(&self) -> impl Iterator<Item = SocketAddr> {
         self.checks.addresses()
     }
 
+    /// What was tried so far, and what it took.
+    pub fn report(&self) -> Report {
+        let mut report = self.rounds.as_ref().map_or_else(Report::new, |rounds| rounds.report);
+        report.sent(Strategy::Plain, self.checks.sent());
+        report
+    }
+
+    fn punching(&self) -> bool {
+        matches!(self.state, State::Punching { .. })
+    }
+
     fn probing(&self) -> bool {
         matches!(self.state, State::Punching { .. } | State::Settling { .. } | State::Recheck { .. })
+    }
+
+    /// A birthday run may take a little longer.
+    fn end(&self, give_up: Instant) -> Instant {
+        let busy = self.rounds.as_ref().and_then(Rounds::busy_until);
+        busy.map_or(give_up, |busy| busy.min(self.born + LONGEST_ATTEMPT).max(give_up))
     }
 
     fn enter(&mut self, state: State) {
@@ -339,51 +322,87 @@ impl Agent {
 
     fn close(&mut self, event: Event) {
         self.events.push_back(event);
+        self.close_sockets(|_, _| false);
+        self.linger = None;
         self.enter(State::Closed);
     }
 
+    fn close_sockets(&mut self, keep: impl Fn(Base, bool) -> bool) {
+        if let Some(rounds) = &mut self.rounds {
+            rounds.stop();
+            let closed = rounds.sockets.retain(&mut rounds.requests, keep);
+            self.checks.forget(&closed);
+        }
+    }
+
+    /// Both know which socket it is: the others are closed.
+    fn settle_on_path(&mut self) {
+        self.linger = None;
+        if let State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. } = self.state {
+            self.close_sockets(|base, _| base == path.base);
+        }
+    }
+
     /// Answers an authentic probe at its source, and checks that source if it is news.
-    fn answer(&mut self, transaction: stun::TransactionId, source: SocketAddr, now: Instant) {
+    fn answer(&mut self, request: &stun::Request, base: Base, source: SocketAddr, now: Instant) {
         if !self.answers.take(now) {
             return;
         }
-        let payload = stun::encode_probe_response(transaction, source, &self.peer);
-        self.transmits.push_back(Transmit { destination: source, payload });
-        self.checks.heard_from(source, self.probing(), now);
-        if matches!(self.state, State::Punching { .. }) && !self.heard && self.own_reflexive != Some(source.ip()) {
-            self.heard = true;
-            self.events.push_back(Event::Heard { remote: source });
+        let payload = stun::encode_probe_response(request.transaction, source, &self.peer);
+        self.transmits.push_back(Transmit { base, destination: source, payload });
+        if let Some(rounds) = &mut self.rounds {
+            rounds.sockets.touch(base);
         }
-        // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
-        if let State::Open { path, .. } = self.state
-            && path.remote.address != source
-        {
-            self.ask(path, false, now);
+        let chosen = request.nominates && !self.leads;
+        self.checks.heard_from(base, source, self.probing() || chosen, now);
+        if self.punching() && !self.heard && self.own_reflexive != Some(source.ip()) {
+            self.heard = true;
+            self.events.push_back(Event::Heard { base, remote: source });
+        }
+        match self.state {
+            State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. } if chosen => {
+                if path.is(base, source) {
+                    self.settle_on_path();
+                } else {
+                    self.nominated = Some((base, source));
+                }
+            }
+            // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
+            State::Open { path, .. } if !path.is(base, source) && self.linger.is_none() => {
+                self.ask(path, false, now);
+            }
+            _ => {}
         }
     }
 
     fn validated(&mut self, answer: Answer, mapped: SocketAddr, now: Instant) {
-        let found = Path { remote: answer.candidate, rtt: answer.rtt, mapped };
+        let found = Path { base: answer.base, remote: answer.candidate, rtt: answer.rtt, mapped };
+        let (base, remote) = (found.base, found.remote.address);
+        let nominated = self.nominated.take_if(|pair| *pair == (base, remote)).is_some();
         match self.state {
             State::Punching { .. } => {
-                let hairpin = self.own_reflexive == Some(found.remote.address.ip());
+                let hairpin = self.own_reflexive == Some(remote.ip());
                 if hairpin && found.remote.kind != CandidateKind::Host {
                     self.enter(State::Settling { best: found, until: now + SETTLE });
                 } else {
                     self.punched(found, now);
                 }
             }
-            State::Settling { best, .. } if self.own_reflexive != Some(found.remote.address.ip()) => {
+            State::Settling { best, .. } if self.own_reflexive != Some(remote.ip()) => {
                 debug!(over = ?best.rtt, "a path that stays behind the router");
                 self.punched(found, now);
             }
-            State::Asked { path, routine, .. } if path.remote.address == found.remote.address => {
+            State::Open { .. } | State::Asked { .. } | State::Recheck { .. } if nominated => {
+                self.moved(found, now);
+                self.settle_on_path();
+            }
+            State::Asked { path, routine, .. } if path.is(base, remote) => {
                 if routine {
                     self.keepalive.held();
                 }
                 self.rest(found, now);
             }
-            State::Recheck { path, since, routine } if path.remote.address == found.remote.address => {
+            State::Recheck { path, since, routine } if path.is(base, remote) => {
                 // One lost packet is answered by the next one. A mapping that had expired shows in our new address, or
                 // in that the answer had to wait for the peer's own probes.
                 let expired = path.mapped != mapped || now >= since + Duration::from_secs(1);
@@ -392,19 +411,36 @@ impl Agent {
                 }
                 self.rest(found, now);
             }
-            State::Recheck { since, .. } if now >= since + MIN_ANSWER_TIMEOUT => {
-                // The old address had its chance.
-                self.events.push_back(Event::Moved { remote: found.remote, rtt: found.rtt });
-                self.rest(found, now);
-            }
+            // The old address had its chance.
+            State::Recheck { since, .. } if now >= since + MIN_ANSWER_TIMEOUT => self.moved(found, now),
             _ => {}
         }
     }
 
+    fn moved(&mut self, path: Path, now: Instant) {
+        self.events.push_back(Event::Moved { base: path.base, remote: path.remote, rtt: path.rtt });
+        self.rest(path, now);
+    }
+
+    /// The first path. Where ports were guessed there may be more of them, and the peer may have found another: the
+    /// one who leads says which it is, and the other keeps open what may be chosen.
     fn punched(&mut self, path: Path, now: Instant) {
         let after = now.saturating_duration_since(self.born);
-        self.events.push_back(Event::Punched { remote: path.remote, rtt: path.rtt, after });
+        self.events.push_back(Event::Punched { base: path.base, remote: path.remote, rtt: path.rtt, after });
         self.rest(path, now);
+        if !self.guessed() {
+            self.close_sockets(|_, _| false);
+        } else if self.leads {
+            self.settle_on_path();
+            self.ask(path, false, now);
+        } else {
+            self.close_sockets(|base, touched| touched || base == path.base);
+            self.linger = Some(now + LINGER);
+        }
+    }
+
+    fn guessed(&self) -> bool {
+        self.rounds.as_ref().is_some_and(Rounds::happened)
     }
 
     fn rest(&mut self, path: Path, now: Instant) {
@@ -412,18 +448,42 @@ impl Agent {
     }
 
     fn ask(&mut self, path: Path, routine: bool, now: Instant) {
-        self.checks.ask(path.remote.address);
+        let nominates = self.leads && self.guessed();
+        self.checks.ask(path.base, path.remote.address, nominates);
         let overdue = now + (path.rtt * 3).max(MIN_ANSWER_TIMEOUT);
         self.enter(State::Asked { path, overdue, routine });
     }
 
     fn send_due(&mut self, now: Instant) {
         let scheduled = self.probing();
-        while let Some((transaction, destination)) = self.checks.poll_probe(scheduled, now) {
-            let payload = stun::encode_probe(transaction, &self.username, &self.own);
-            trace!(%destination, "probe");
-            self.transmits.push_back(Transmit { destination, payload });
+        while let Some(probe) = self.checks.poll_probe(scheduled, now) {
+            self.send(probe);
         }
+        if !self.punching() {
+            return;
+        }
+        let Some(mut rounds) = self.rounds.take() else { return };
+        rounds.advance(now);
+        while let Some(sending) = rounds.poll(now) {
+            match sending {
+                Sending::Probe { base, destination } => {
+                    let probe = self.checks.guess(base, destination, now);
+                    self.send(probe);
+                }
+                Sending::Question { base, destination, transaction } => {
+                    let payload = stun::encode_request(transaction, stun::Change::default());
+                    self.transmits.push_back(Transmit { base, destination, payload });
+                }
+            }
+        }
+        self.rounds = Some(rounds);
+    }
+
+    fn send(&mut self, probe: Probe) {
+        let Probe { base, destination, transaction, nominates } = probe;
+        let encode = if nominates { stun::encode_nomination } else { stun::encode_probe };
+        trace!(?base, %destination, "probe");
+        self.transmits.push_back(Transmit { base, destination, payload: encode(transaction, &self.username, &self.own) });
     }
 }
 

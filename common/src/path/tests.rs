@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::toy_net::{ALICE, BOB, Nat, World, ms};
-use super::*;
+use super::{Strategy, *};
 use crate::identity::Identity;
 use crate::nat::{Filtering, Mapping};
 use crate::stun::{Credential, TransactionId};
@@ -55,7 +55,7 @@ fn the_peer_is_heard_one_way_before_the_path_is_certain() {
         let heard: Vec<_> =
             world.events[who].iter().filter(|(_, event)| matches!(event, Event::Heard { .. })).collect();
         let (remote, _, _) = punched(&world, who);
-        assert_eq!(heard, [&(HOP * 2 + ms(40), Event::Heard { remote: remote.address })], "{:?}", world.events);
+        assert_eq!(heard, [&(HOP * 2 + ms(40), Event::Heard { base: Base::MAIN, remote: remote.address })], "{:?}", world.events);
     }
 }
 
@@ -116,7 +116,10 @@ fn two_symmetric_nats_fail_in_time_and_within_the_budget() {
     let mut world = World::new(Some(Nat::symmetric()), Some(Nat::symmetric()), false);
     world.introduce_both(HOP, HOP, Duration::from_secs(60));
     for who in [ALICE, BOB] {
-        assert_eq!(world.events[who], [(PUNCHING_TIMEOUT + HOP, Event::Failed)]);
+        let [(at, Event::Failed(report))] = world.events[who][..] else { panic!("{:?}", world.events[who]) };
+        assert_eq!((at, report.ending), (PUNCHING_TIMEOUT + HOP, Ending::OnlyPlain));
+        let plain = Effort { packets: report.of(Strategy::Plain).packets, sockets: 0 };
+        assert_eq!(report.tried().collect::<Vec<_>>(), [(Strategy::Plain, plain)]);
         assert!(world.sent[who].len() <= BUDGET as usize);
         assert_eq!(world.agents[who].as_ref().and_then(Agent::poll_wakeup), None, "a closed agent sleeps");
     }
@@ -350,7 +353,7 @@ proptest! {
 
 fn punched(world: &World, who: usize) -> (Candidate, Duration, Duration) {
     let punched = world.events[who].iter().find_map(|(_, event)| match event {
-        Event::Punched { remote, rtt, after } => Some((*remote, *rtt, *after)),
+        Event::Punched { remote, rtt, after, .. } => Some((*remote, *rtt, *after)),
         _ => None,
     });
     punched.unwrap_or_else(|| panic!("no path: {:?}", world.events))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Agent, Command, Config, Event, Received};
+use super::{Agent, Base, Command, Config, Event, Received};
 use crate::candidate::{Candidate, CandidateKind};
 use crate::identity::Identity;
 use crate::introduction::IntroductionId;
@@ -202,8 +202,8 @@ impl World {
         let other = 1 - who;
         let pairing = Pairing::new(&identities[who], identities[other].peer_id()).expect("a secret");
         let keepalive = self.agents[who].as_ref().map(Agent::keepalive).unwrap_or_default();
-        let config =
-            Config { introduction: IntroductionId(7), own_reflexive: Some(self.reflexive[who].ip()), keepalive };
+        let own_reflexive = Some(self.reflexive[who].ip());
+        let config = Config { introduction: IntroductionId(7), own_reflexive, keepalive, guessing: None };
         let mut agent = Agent::new(config, &pairing, self.now);
         let mut candidates = vec![Candidate { kind: CandidateKind::ServerReflexive, address: self.reflexive[other] }];
         if hosts {
@@ -236,7 +236,7 @@ impl World {
     /// A datagram out of nowhere, straight to the agent.
     pub(super) fn inject(&mut self, who: usize, source: SocketAddr, payload: &[u8]) -> bool {
         let agent = self.agents[who].as_mut().expect("an agent");
-        let mine = agent.handle_datagram(Received { source, payload }, self.now);
+        let mine = agent.handle_datagram(Received { base: Base::MAIN, source, payload }, self.now);
         self.drain(who);
         mine
     }
@@ -265,7 +265,7 @@ impl World {
                     },
                 };
                 if let Some(agent) = &mut self.agents[who] {
-                    agent.handle_datagram(Received { source, payload: &payload }, self.now);
+                    agent.handle_datagram(Received { base: Base::MAIN, source, payload: &payload }, self.now);
                 }
                 self.drain(who);
             }

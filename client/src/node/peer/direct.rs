@@ -56,7 +56,7 @@ impl Peer {
             return Vec::new();
         }
         let opened = self.pairing.open(context, sealed).ok().and_then(|plain| unpack(&plain).ok());
-        let addresses = opened.unwrap_or_else(|| {
+        let addresses = opened.map(|contents| contents.addresses).unwrap_or_else(|| {
             tracing::debug!("host candidates that do not open: made for another introduction, or by the server");
             Vec::new()
         });
@@ -108,16 +108,16 @@ impl Peer {
         let Some(way) = self.punching.as_ref().map(Live::way) else { return };
         match event {
             // Nothing is measured yet; the handshake measures.
-            path::Event::Heard { remote } => {
+            path::Event::Heard { remote, .. } => {
                 self.dial_if_new(way, remote, self.expected_rtt(Route::Direct, home), home)
             }
-            path::Event::Punched { remote, rtt, after } => {
+            path::Event::Punched { remote, rtt, after, .. } => {
                 self.punched(remote, rtt, after, home);
                 self.dial_if_new(way, remote.address, rtt, home);
                 self.awaiting_session = Some(now + SESSION_TIMEOUT);
             }
-            path::Event::Moved { remote, rtt } => self.dial_if_new(way, remote.address, rtt, home),
-            path::Event::Failed | path::Event::Lost => self.no_path(now, home),
+            path::Event::Moved { remote, rtt, .. } => self.dial_if_new(way, remote.address, rtt, home),
+            path::Event::Failed(_) | path::Event::Lost => self.no_path(now, home),
         }
     }
 
@@ -126,9 +126,9 @@ impl Peer {
         match event {
             path::Event::Heard { .. } => {}
             // The connection, dialled when the peer was heard, was faster than the answer.
-            path::Event::Punched { remote, rtt, after } => self.punched(remote, rtt, after, home),
-            path::Event::Moved { remote, rtt } => self.dial_if_new(way, remote.address, rtt, home),
-            path::Event::Failed | path::Event::Lost => {
+            path::Event::Punched { remote, rtt, after, .. } => self.punched(remote, rtt, after, home),
+            path::Event::Moved { remote, rtt, .. } => self.dial_if_new(way, remote.address, rtt, home),
+            path::Event::Failed(_) | path::Event::Lost => {
                 self.lines.close(way, "the path fell silent", home);
                 if let Way::Punched(introduction) = way {
                     self.forget_path(introduction);

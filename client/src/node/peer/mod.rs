@@ -210,6 +210,7 @@ impl Peer {
             introduction: introduction.id,
             own_reflexive: home.own_reflexive(),
             keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
+            guessing: None,
         };
         let mut agent = Agent::new(config, &self.pairing, now);
         let reflexive =

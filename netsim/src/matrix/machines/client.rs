@@ -4,18 +4,20 @@
 //! from the same socket and so make the same mapping. In place of a session there is one datagram, the first message: sent
 //! as soon as the path is there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind, pack, unpack};
+use common::candidate::{Candidate, CandidateKind, Contents, pack, unpack};
 use common::identity::PeerId;
-use common::introduction::{FromServer, Introduce, Introduction, MAX_CONTROL_FRAME, Register, Role, ToServer, Trickle};
+use common::introduction::{
+    FromServer, Introduce, Introduction, IntroductionId, MAX_CONTROL_FRAME, Register, Registered, Role, ToServer, Trickle,
+};
 use common::nat::NatProfile;
 use common::pairing::Pairing;
 use common::path::keepalive::Keepalive;
-use common::path::{Agent, Command, Config, Event, Received};
+use common::path::{Agent, Base, Command, Config, Event, Guessing, Received, Report, Request};
 use common::wire::{self, FrameReader};
 
 use crate::model::Addresses;
@@ -42,7 +44,7 @@ pub(super) struct Identity {
 pub(super) enum Outcome {
     Waiting,
     Punching,
-    Direct { at: Instant, remote: Candidate },
+    Direct { at: Instant },
     NoPath,
 }
 
@@ -53,36 +55,58 @@ pub(super) struct Client {
     addresses: Addresses,
     port: u16,
     server: SocketAddr,
-    observed: Option<SocketAddr>,
+    profile: NatProfile,
+    registered: Option<Registered>,
     register: Option<Instant>,
+    introduction: Option<IntroductionId>,
     agent: Option<Agent>,
+    /// Sockets besides the main one.
+    open: BTreeSet<Base>,
     outbox: VecDeque<Datagram>,
     pub(super) outcome: Outcome,
     /// When the other's first message was here.
     pub(super) heard: Option<Instant>,
     /// Datagrams of the punching machine.
     pub(super) packets: u32,
+    /// The most sockets that were open at a time, the main one not counted.
+    pub(super) sockets: usize,
 }
 
 impl Client {
-    pub(super) fn new(identity: Identity, addresses: Addresses, port: u16, server: SocketAddr, now: Instant) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        addresses: Addresses,
+        port: u16,
+        server: SocketAddr,
+        profile: NatProfile,
+        now: Instant,
+    ) -> Self {
         Client {
             identity,
             addresses,
             port,
             server,
-            observed: None,
+            profile,
+            registered: None,
             register: Some(now),
+            introduction: None,
             agent: None,
+            open: BTreeSet::new(),
             outbox: VecDeque::new(),
             outcome: Outcome::Waiting,
             heard: None,
             packets: 0,
+            sockets: 0,
         }
     }
 
+    /// What was tried, and why it is over.
+    pub(super) fn report(&self) -> Option<Report> {
+        self.agent.as_ref().map(Agent::report)
+    }
+
     pub(super) fn is_registered(&self) -> bool {
-        self.observed.is_some()
+        self.registered.is_some()
     }
 
     /// Asks for the other one.
@@ -94,28 +118,42 @@ impl Client {
     }
 
     fn sealed(&self) -> Vec<u8> {
-        let own: Vec<SocketAddr> = self.addresses.iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
-        // Nothing here is secret, so the nonce may be the same each time; a run must be.
-        self.identity.pairing.seal(CONTEXT, &pack(&own), [0; 24])
+        let own = self.addresses.iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
+        self.seal(Contents::hosts(own))
     }
 
-    fn open(&self, sealed: &[u8]) -> Vec<Candidate> {
+    fn seal(&self, contents: Contents) -> Vec<u8> {
+        // Nothing here is secret, so the nonce may be the same each time; a run must be.
+        self.identity.pairing.seal(CONTEXT, &pack(contents), [0; 24])
+    }
+
+    fn open(&self, sealed: &[u8]) -> Contents {
         let opened = self.identity.pairing.open(CONTEXT, sealed).ok().and_then(|plain| unpack(&plain).ok());
-        let host = |address| Candidate { kind: CandidateKind::Host, address };
-        opened.unwrap_or_default().into_iter().map(host).collect()
+        opened.unwrap_or_default()
     }
 
     fn tell(&mut self, message: &ToServer) {
         let mut payload = self.identity.own.as_bytes().to_vec();
         payload.extend(wire::encode(message, MAX_CONTROL_FRAME).unwrap_or_default());
-        self.post(self.server, payload);
+        self.post(Base::MAIN, self.server, payload);
     }
 
-    /// From the one socket, by the version of IP that the destination has.
-    fn post(&mut self, destination: SocketAddr, payload: Vec<u8>) {
+    /// By the version of IP that the destination has.
+    fn post(&mut self, base: Base, destination: SocketAddr, payload: Vec<u8>) {
         if let Some(own) = self.addresses.of_family(destination.ip()) {
-            self.outbox.push_back(Datagram { source: SocketAddr::new(own, self.port), destination, payload });
+            let source = SocketAddr::new(own, self.port_of(base));
+            self.outbox.push_back(Datagram { source, destination, payload });
         }
+    }
+
+    fn port_of(&self, base: Base) -> u16 {
+        self.port + base.0
+    }
+
+    /// The open socket of this port.
+    fn base_at(&self, port: u16) -> Option<Base> {
+        let base = Base(port.checked_sub(self.port)?);
+        (base == Base::MAIN || self.open.contains(&base)).then_some(base)
     }
 
     fn heard_from_server(&mut self, payload: &[u8], now: Instant) {
@@ -123,14 +161,17 @@ impl Client {
         reader.push(payload);
         match reader.poll() {
             Ok(Some(FromServer::Registered(registered))) => {
-                self.observed = Some(registered.observed);
+                self.registered = Some(registered);
                 self.register = None;
             }
             Ok(Some(FromServer::Introduction(introduction))) => self.introduced(introduction, now),
             Ok(Some(FromServer::Trickle(trickle))) => {
-                let hosts = self.open(&trickle.sealed);
+                let Contents { addresses, prediction } = self.open(&trickle.sealed);
                 if let Some(agent) = &mut self.agent {
-                    agent.handle_command(Command::AddCandidates(hosts), now);
+                    agent.handle_command(Command::AddCandidates(hosts(addresses)), now);
+                    if let Some(prediction) = prediction {
+                        agent.handle_command(Command::Predict(prediction), now);
+                    }
                 }
             }
             _ => {}
@@ -139,14 +180,27 @@ impl Client {
 
     /// As the client does: host candidates first, and the responder's own follow by trickling.
     fn introduced(&mut self, introduction: Introduction, now: Instant) {
-        let own_reflexive = self.observed.map(|observed| observed.ip());
-        let config = Config { introduction: introduction.id, own_reflexive, keepalive: Keepalive::default() };
+        let seed = introduction.id.to_bytes().repeat(4).try_into().unwrap_or_default();
+        let guessing = self.registered.as_ref().zip(introduction.addresses.first()).map(|(registered, peer)| Guessing {
+            server: self.server,
+            endpoints: registered.stun,
+            observed: registered.observed,
+            peer: *peer,
+            profile: self.profile,
+            peer_profile: introduction.profile,
+            birthday: true,
+            seed,
+        });
+        let own_reflexive = self.registered.as_ref().map(|registered| registered.observed.ip());
+        let keepalive = Keepalive::default();
+        let config = Config { introduction: introduction.id, own_reflexive, keepalive, guessing };
         let mut agent = Agent::new(config, &self.identity.pairing, now);
         let reflexive = |address: &SocketAddr| Candidate { kind: CandidateKind::ServerReflexive, address: *address };
-        let mut candidates = self.open(&introduction.sealed);
+        let mut candidates = hosts(self.open(&introduction.sealed).addresses);
         candidates.extend(introduction.addresses.iter().map(reflexive));
         agent.handle_command(Command::AddCandidates(candidates), now);
         self.agent = Some(agent);
+        self.introduction = Some(introduction.id);
         self.outcome = Outcome::Punching;
         if introduction.role == Role::Responder {
             self.tell(&ToServer::Trickle(Trickle { introduction: introduction.id, sealed: self.sealed() }));
@@ -155,32 +209,61 @@ impl Client {
 
     fn after_agent(&mut self, now: Instant) {
         let Some(mut agent) = self.agent.take() else { return };
+        while let Some(request) = agent.poll_request() {
+            match request {
+                Request::Open(base) => {
+                    self.open.insert(base);
+                    self.sockets = self.sockets.max(self.open.len());
+                    agent.handle_command(Command::Opened(base, self.port_of(base)), now);
+                }
+                Request::Close(base) => {
+                    self.open.remove(&base);
+                }
+                Request::Trickle(prediction) => {
+                    let sealed = self.seal(prediction.into());
+                    if let Some(introduction) = self.introduction {
+                        self.tell(&ToServer::Trickle(Trickle { introduction, sealed }));
+                    }
+                }
+                Request::BirthdayWanted => agent.handle_command(Command::GrantBirthday, now),
+                Request::BirthdayOver => {}
+            }
+        }
         while let Some(transmit) = agent.poll_transmit() {
             self.packets += 1;
-            self.post(transmit.destination, transmit.payload);
+            self.post(transmit.base, transmit.destination, transmit.payload);
         }
         while let Some(event) = agent.poll_event() {
             match event {
-                Event::Punched { remote, .. } => {
-                    self.outcome = Outcome::Direct { at: now, remote };
-                    self.post(remote.address, MESSAGE.to_vec());
+                Event::Punched { base, remote, .. } => {
+                    self.outcome = Outcome::Direct { at: now };
+                    self.post(base, remote.address, MESSAGE.to_vec());
                 }
-                Event::Failed | Event::Lost => self.outcome = Outcome::NoPath,
-                Event::Heard { .. } | Event::Moved { .. } => {}
+                Event::Moved { base, remote, .. } => self.post(base, remote.address, MESSAGE.to_vec()),
+                Event::Failed(_) | Event::Lost => self.outcome = Outcome::NoPath,
+                Event::Heard { .. } => {}
             }
         }
         self.agent = Some(agent);
     }
 }
 
+fn hosts(addresses: Vec<SocketAddr>) -> Vec<Candidate> {
+    addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address }).collect()
+}
+
 impl Endpoint for Client {
     fn handle_datagram(&mut self, datagram: Datagram, now: Instant) {
-        if datagram.source == self.server {
-            self.heard_from_server(&datagram.payload, now);
-        } else if datagram.payload == MESSAGE {
+        let Datagram { source, destination, payload } = datagram;
+        let Some(base) = self.base_at(destination.port()) else { return };
+        if payload == MESSAGE {
             self.heard.get_or_insert(now);
-        } else if let Some(agent) = &mut self.agent {
-            agent.handle_datagram(Received { source: datagram.source, payload: &datagram.payload }, now);
+        } else if common::datagram::classify(&payload) == common::datagram::Kind::Stun {
+            if let Some(agent) = &mut self.agent {
+                agent.handle_datagram(Received { base, source, payload: &payload }, now);
+            }
+        } else if source == self.server {
+            self.heard_from_server(&payload, now);
         }
         self.after_agent(now);
     }
@@ -189,7 +272,7 @@ impl Endpoint for Client {
         if self.register.is_some_and(|at| at <= now) {
             self.register = Some(now + REGISTER_AGAIN);
             let capabilities = vec![self.identity.pairing.capability(self.identity.rendezvous)];
-            let profile = NatProfile::default();
+            let profile = self.profile;
             self.tell(&ToServer::Register(Register { epoch: 1, capabilities, reflexive: vec![], profile }));
         }
         if let Some(agent) = &mut self.agent {

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::identity;
+use common::nat::NatProfile;
 use common::pairing::Pairing;
+use common::path::Report;
 
 use super::client::{Client, Identity, Outcome};
-use super::server::Rendezvous;
-use crate::model::{Access, Families, HostId, INTERNET, Line, NetworkId, Random, Topology};
+use super::neighbour::Neighbour;
+use super::profile;
+use super::server::{PORT, Rendezvous};
+use crate::model::{Access, Addresses, Families, HostId, INTERNET, Line, NetworkId, Random, Topology};
 use crate::oracle::Relation;
 use crate::virtual_net::{Datagram, Endpoint, VirtualNet};
 
-/// The rendezvous' port.
-const SERVER_PORT: u16 = 3478;
 /// Both clients have the same: where two behind one NAT preserve ports, they clash.
 const CLIENT_PORT: u16 = 4000;
 /// Whoever is not registered by then is not able to.
 const REGISTRATION: Duration = Duration::from_secs(3);
-/// An attempt ends after ten seconds, and the introduction comes first.
-const MEETING: Duration = Duration::from_secs(12);
+/// An attempt ends after sixteen seconds at the latest, and the introduction comes first.
+const MEETING: Duration = Duration::from_secs(18);
 
 /// What became of a meeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub(super) struct Meeting {
     pub(super) exchanged: Option<Duration>,
     /// Datagrams of both punching machines.
     pub(super) packets: u32,
+    /// The most sockets that one of them had open at a time, beyond its main one.
+    pub(super) sockets: usize,
+    /// What each tried.
+    pub(super) reports: [Option<Report>; 2],
 }
 
 /// How a meeting ended.
@@ -77,6 +83,7 @@ impl Cast {
 enum Machine {
     Client(Box<Client>),
     Rendezvous(Box<Rendezvous>),
+    Neighbour(Neighbour),
 }
 
 /// How far a client has come.
@@ -86,10 +93,13 @@ struct Standing {
     outcome: Outcome,
     heard: Option<Instant>,
     packets: u32,
+    sockets: usize,
+    report: Option<Report>,
 }
 
 impl Standing {
-    const NOBODY: Standing = Standing { registered: false, outcome: Outcome::Waiting, heard: None, packets: 0 };
+    const NOBODY: Standing =
+        Standing { registered: false, outcome: Outcome::Waiting, heard: None, packets: 0, sockets: 0, report: None };
 
     /// Can more come? A path is followed by a message.
     fn is_under_way(&self) -> bool {
@@ -105,10 +115,11 @@ impl Machine {
     fn standing(&self) -> Standing {
         match self {
             Machine::Client(client) => {
-                let Client { outcome, heard, packets, .. } = **client;
-                Standing { registered: client.is_registered(), outcome, heard, packets }
+                let Client { outcome, heard, packets, sockets, .. } = **client;
+                let (registered, report) = (client.is_registered(), client.report());
+                Standing { registered, outcome, heard, packets, sockets, report }
             }
-            Machine::Rendezvous(_) => Standing::NOBODY,
+            Machine::Rendezvous(_) | Machine::Neighbour(_) => Standing::NOBODY,
         }
     }
 }
@@ -120,6 +131,21 @@ pub(super) struct Script<'a> {
     pub(super) relation: Relation,
     /// By so much Bob hears later than the rendezvous meant him to.
     pub(super) late: Duration,
+    /// What the two believe of their own NATs, if that is not the truth.
+    pub(super) believed: Option<[NatProfile; 2]>,
+    /// The lines, if they are not to be drawn: of the two, and of the server.
+    pub(super) lines: Option<([Line; 2], Line)>,
+    /// New flows a second on each of their NATs, of other people.
+    pub(super) neighbours: u32,
+    /// Does the rendezvous have a second address?
+    pub(super) second_address: bool,
+}
+
+impl<'a> Script<'a> {
+    /// Everybody knows the truth, and nobody disturbs.
+    pub(super) fn of(access: [&'a Access; 2], relation: Relation, late: Duration) -> Self {
+        Script { access, relation, late, believed: None, lines: None, neighbours: 0, second_address: true }
+    }
 }
 
 /// A meeting that is about to be, in a network that is drawn from the seed: lines of 5 to 25 ms and up to 2 ms of jitter.
@@ -131,13 +157,14 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(cast: &Cast, script: Script<'_>, seed: u64, start: Instant) -> Self {
-        let Script { access, relation, late } = script;
+        let Script { access, relation, late, .. } = script;
         let mut luck = Random::new(seed);
         let mut line = || Line {
             jitter: Duration::from_millis(2),
             ..Line::delay(Duration::from_micros(5_000 + luck.below(20_000)))
         };
-        let (lines, server_line) = ([line(), line()], line());
+        let drawn = ([line(), line()], line());
+        let (lines, server_line) = script.lines.unwrap_or(drawn);
         let mut topology = Topology::new(luck.bits());
         let server = topology.add_host(INTERNET, Families::Both, server_line);
         let networks = place(&mut topology, access, relation, lines);
@@ -148,14 +175,26 @@ impl Stage {
             topology.add_host(networks[n], access[n].families, line)
         });
         let its = topology.addresses(server);
-        let clients = [(alice, &cast.alice), (bob, &cast.bob)].map(|(host, identity)| {
+        let second = script.second_address.then(|| topology.add_address(server)).flatten();
+        let disturbed = networks.into_iter().filter(|network| script.neighbours > 0 && *network != INTERNET);
+        let neighbours: Vec<HostId> = disturbed.map(|lan| topology.add_host(lan, Families::Ipv4, wire)).collect();
+        let profiles = script.believed.unwrap_or(access.map(profile::of));
+        let clients = [(alice, &cast.alice, profiles[0]), (bob, &cast.bob, profiles[1])];
+        let clients = clients.map(|(host, identity, profile)| {
             let own = topology.addresses(host);
             let server = own.iter().find_map(|ip| its.of_family(ip));
-            let server = server.map(|ip| SocketAddr::new(ip, SERVER_PORT));
-            (host, server.map(|server| Client::new(identity.clone(), own, CLIENT_PORT, server, start)))
+            let server = server.map(|ip| SocketAddr::new(ip, PORT));
+            (host, server.map(|server| Client::new(identity.clone(), own, CLIENT_PORT, server, profile, start)))
         });
+        let homes: Vec<Addresses> = neighbours.iter().map(|host| topology.addresses(*host)).collect();
         let mut net = VirtualNet::new(topology, start);
-        net.place(server, Machine::Rendezvous(Box::new(Rendezvous::new(luck.fork(1), late))));
+        net.place(server, Machine::Rendezvous(Box::new(Rendezvous::new(its, second, luck.fork(1), late))));
+        for (n, (host, own)) in neighbours.into_iter().zip(homes).enumerate() {
+            let luck = luck.fork(10 + n as u64);
+            if let (Some(own), Some(sink)) = (own.ipv4, its.ipv4) {
+                net.place(host, Machine::Neighbour(Neighbour::new(own, sink, script.neighbours, luck, start)));
+            }
+        }
         for (host, client) in clients {
             if let Some(client) = client {
                 net.place(host, Machine::Client(Box::new(client)));
@@ -179,7 +218,8 @@ impl Stage {
         let registered = |net: &VirtualNet<Machine>| both.iter().all(|host| client(net, *host).registered);
         self.net.run_while(REGISTRATION, |net| !registered(net));
         if !registered(&self.net) {
-            return Meeting { outcome: Ending::NotIntroduced, exchanged: None, packets: 0 };
+            let outcome = Ending::NotIntroduced;
+            return Meeting { outcome, exchanged: None, packets: 0, sockets: 0, reports: [None; 2] };
         }
         let asked = self.net.now();
         self.net.act(self.alice, |machine, _| {
@@ -198,7 +238,9 @@ impl Stage {
             _ => Ending::NoPath,
         };
         let exchanged = ends[0].heard.zip(ends[1].heard).map(|(one, other)| one.max(other) - asked);
-        Meeting { outcome, exchanged, packets: ends.iter().map(|end| end.packets).sum() }
+        let packets = ends.iter().map(|end| end.packets).sum();
+        let sockets = ends.iter().map(|end| end.sockets).max().unwrap_or(0);
+        Meeting { outcome, exchanged, packets, sockets, reports: ends.map(|end| end.report) }
     }
 }
 
@@ -228,6 +270,7 @@ impl Endpoint for Machine {
         match self {
             Machine::Client(client) => client.handle_datagram(datagram, now),
             Machine::Rendezvous(server) => server.handle_datagram(datagram, now),
+            Machine::Neighbour(neighbour) => neighbour.handle_datagram(datagram, now),
         }
     }
 
@@ -235,6 +278,7 @@ impl Endpoint for Machine {
         match self {
             Machine::Client(client) => client.handle_timeout(now),
             Machine::Rendezvous(server) => server.handle_timeout(now),
+            Machine::Neighbour(neighbour) => neighbour.handle_timeout(now),
         }
     }
 
@@ -242,6 +286,7 @@ impl Endpoint for Machine {
         match self {
             Machine::Client(client) => client.poll_transmit(),
             Machine::Rendezvous(server) => server.poll_transmit(),
+            Machine::Neighbour(neighbour) => neighbour.poll_transmit(),
         }
     }
 
@@ -249,6 +294,7 @@ impl Endpoint for Machine {
         match self {
             Machine::Client(client) => client.poll_wakeup(),
             Machine::Rendezvous(server) => server.poll_wakeup(),
+            Machine::Neighbour(neighbour) => neighbour.poll_wakeup(),
         }
     }
 }

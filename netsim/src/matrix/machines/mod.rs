@@ -2,6 +2,8 @@
 
 mod client;
 mod meeting;
+mod neighbour;
+mod profile;
 mod server;
 
 #[cfg(test)]
@@ -71,11 +73,16 @@ pub fn trace(
     seed: u64,
     start: Instant,
 ) -> Option<String> {
-    let script = Script { access: [&row.access, &column.access], relation, late: timing.late() };
+    let script = Script::of([&row.access, &column.access], relation, timing.late());
     let mut stage = Stage::new(&Cast::new()?, script, seed, start);
     stage.record();
-    let Meeting { outcome, packets, .. } = stage.play();
-    Some(format!("{}{outcome:?}, {packets} packets\n", stage.trace()))
+    let Meeting { outcome, packets, sockets, reports, .. } = stage.play();
+    let mut tried = String::new();
+    for (who, report) in ["alice", "bob"].into_iter().zip(reports) {
+        let report = report.map(|report| (report.tried().collect::<Vec<_>>(), report.ending));
+        tried += &format!("{who}: {report:?}\n");
+    }
+    Some(format!("{}{tried}{outcome:?}, {sockets} sockets, {packets} packets\n", stage.trace()))
 }
 
 struct Job<'a> {
@@ -100,7 +107,7 @@ fn jobs(plan: &Plan) -> Vec<Job<'_>> {
 impl Job<'_> {
     fn run(&self, plan: &Plan, cast: &Cast, start: Instant) -> Cell {
         let access: [&Access; 2] = [&self.row.access, &self.column.access];
-        let script = Script { access, relation: self.relation, late: self.timing.late() };
+        let script = Script::of(access, self.relation, self.timing.late());
         let meetings = match self.timing {
             Timing::Together => plan.meetings,
             Timing::Late => plan.meetings.min(LATE_MEETINGS),

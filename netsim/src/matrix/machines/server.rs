@@ -1,22 +1,30 @@
-//! The rendezvous' own decisions, with datagrams in the place of QUIC.
+//! The rendezvous' own decisions, with datagrams in the place of QUIC, and its own STUN service.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use common::datagram::{Kind, classify};
 use common::identity::PeerId;
 use common::introduction::{FromServer, MAX_CONTROL_FRAME, Role, StunEndpoints, ToServer};
 use common::wire::{self, FrameReader};
 use rendezvous::limits::Limits;
 use rendezvous::server::{ConnectionId, Output, Server};
+use rendezvous::stun_service::{Layout, Place, StunService};
 
-use crate::model::Random;
+use crate::model::{Addresses, Random};
 use crate::virtual_net::{Datagram, Endpoint};
+
+/// Its ports: QUIC and STUN on the one, STUN alone on the other.
+pub(super) const PORT: u16 = 3478;
+const ALTERNATE_PORT: u16 = 3479;
 
 /// A rendezvous on a host.
 pub(super) struct Rendezvous {
     server: Server,
+    /// One for each version of IP.
+    stun: Vec<(Layout, StunService)>,
     /// Who is connected: from where, to which of our addresses.
     connections: BTreeMap<(SocketAddr, SocketAddr), ConnectionId>,
     outbox: VecDeque<Datagram>,
@@ -32,10 +40,31 @@ impl fmt::Debug for Rendezvous {
 }
 
 impl Rendezvous {
-    pub(super) fn new(mut random: Random, late: Duration) -> Self {
+    /// With these addresses, and perhaps a second one of IPv4.
+    pub(super) fn new(addresses: Addresses, second: Option<IpAddr>, mut random: Random, late: Duration) -> Self {
+        let layout = |ip: IpAddr| {
+            let second_ip = second.filter(|_| ip.is_ipv4());
+            let layout = Layout { ip, second_ip, port: PORT, second_port: ALTERNATE_PORT };
+            (layout, StunService::new(layout, 1))
+        };
+        let stun = addresses.iter().map(layout).collect();
         let server = Server::new(&Limits::default(), Box::new(move || random.bits()));
         let (outbox, belated) = (VecDeque::new(), VecDeque::new());
-        Rendezvous { server, connections: BTreeMap::new(), outbox, late, belated }
+        Rendezvous { server, stun, connections: BTreeMap::new(), outbox, late, belated }
+    }
+
+    fn ask_stun(&mut self, datagram: &Datagram, now: Instant) {
+        let Datagram { source, destination, payload } = datagram;
+        let here = |layout: &Layout| layout.ip == destination.ip() || layout.second_ip == Some(destination.ip());
+        let Some((layout, stun)) = self.stun.iter_mut().find(|(layout, _)| here(layout)) else { return };
+        let second_ip = layout.ip != destination.ip();
+        let place = Place { second_ip, second_port: destination.port() == layout.second_port };
+        if let Some(answer) = stun.handle_datagram(place, None, *source, payload, now) {
+            let ip = if answer.from.second_ip { layout.second_ip.unwrap_or(layout.ip) } else { layout.ip };
+            let port = if answer.from.second_port { layout.second_port } else { layout.port };
+            let source = SocketAddr::new(ip, port);
+            self.outbox.push_back(Datagram { source, destination: answer.to, payload: answer.bytes });
+        }
     }
 
     fn hear(&mut self, datagram: &Datagram, now: Instant) -> Option<()> {
@@ -47,7 +76,10 @@ impl Rendezvous {
         let key = (datagram.source, datagram.destination);
         let next = ConnectionId(self.connections.len() as u64);
         let connection = *self.connections.entry(key).or_insert_with(|| {
-            let stun = StunEndpoints { alternate_port: 3479, alternate: None };
+            let layout = self.stun.iter().map(|(layout, _)| layout).find(|layout| layout.ip == datagram.destination.ip());
+            let second = layout.and_then(|layout| layout.second_ip);
+            let alternate = second.map(|second| SocketAddr::new(second, PORT));
+            let stun = StunEndpoints { alternate_port: ALTERNATE_PORT, alternate };
             self.server.handle_connected(next, peer, datagram.source, stun, now);
             next
         });
@@ -61,10 +93,13 @@ impl Rendezvous {
             let place = self.connections.iter().find(|(_, id)| **id == to).map(|(place, _)| *place);
             if let (Some((destination, source)), Ok(payload)) = (place, wire::encode(&message, MAX_CONTROL_FRAME)) {
                 let datagram = Datagram { source, destination, payload };
-                match message {
-                    FromServer::Introduction(introduction) if introduction.role == Role::Responder => {
+                // As on a QUIC stream, nothing overtakes what is late.
+                let behind = self.belated.iter().rev().find(|(_, late)| late.destination == destination);
+                match (message, behind) {
+                    (FromServer::Introduction(introduction), _) if introduction.role == Role::Responder => {
                         self.belated.push_back((now + self.late, datagram));
                     }
+                    (_, Some((at, _))) => self.belated.push_back((*at, datagram)),
                     _ => self.outbox.push_back(datagram),
                 }
             }
@@ -74,8 +109,12 @@ impl Rendezvous {
 
 impl Endpoint for Rendezvous {
     fn handle_datagram(&mut self, datagram: Datagram, now: Instant) {
-        self.hear(&datagram, now);
-        self.say(now);
+        if classify(&datagram.payload) == Kind::Stun {
+            self.ask_stun(&datagram, now);
+        } else {
+            self.hear(&datagram, now);
+            self.say(now);
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {

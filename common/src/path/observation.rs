@@ -1,0 +1,123 @@
+//! A look at our own NAT: STUN Bindings from fresh sockets to the rendezvous, one behind the other, repeated until answered.
+//! The order of the questions is that of the mappings: a lost answer is asked for again from the same socket, whose mapping
+//! stands.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::surface::Base;
+use crate::stun::TransactionId;
+
+/// Tries of a question: with one packet in ten lost each way, one answer in 150 stays out, and a look does without it.
+const TRIES: u8 = 3;
+/// Before any answer has shown how far the server is; the far end of most homes.
+const FIRST_RTO: Duration = Duration::from_millis(250);
+/// Jitter of a busy home network.
+const MIN_RTO: Duration = Duration::from_millis(40);
+
+#[derive(Debug)]
+struct Question {
+    base: Base,
+    destination: SocketAddr,
+    transaction: TransactionId,
+    /// Not before.
+    first: Instant,
+    tries: u8,
+    asked: Option<Instant>,
+    mapped: Option<SocketAddr>,
+}
+
+/// Questions under way and their answers.
+#[derive(Debug)]
+pub(super) struct Observation {
+    seed: [u8; 32],
+    drawn: u32,
+    questions: Vec<Question>,
+    /// The fastest answer so far.
+    rtt: Option<Duration>,
+}
+
+impl Observation {
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        Observation { seed, drawn: 0, questions: Vec::new(), rtt: None }
+    }
+
+    /// Forgets the questions of before; the round trip stays.
+    pub(super) fn clear(&mut self) {
+        self.questions.clear();
+    }
+
+    pub(super) fn ask(&mut self, base: Base, destination: SocketAddr, first: Instant) {
+        self.drawn += 1;
+        let digest = Sha256::new()
+            .chain_update(b"observation")
+            .chain_update(self.seed)
+            .chain_update(self.drawn.to_be_bytes())
+            .finalize();
+        let mut id = [0; 12];
+        id.copy_from_slice(&digest[..12]);
+        let transaction = TransactionId(id);
+        self.questions.push(Question { base, destination, transaction, first, tries: 0, asked: None, mapped: None });
+    }
+
+    fn rto(&self) -> Duration {
+        self.rtt.map_or(FIRST_RTO, |rtt| (rtt * 2).max(MIN_RTO))
+    }
+
+    /// When it is asked, or asked again, or given up.
+    fn due(&self, question: &Question) -> Instant {
+        question.asked.map_or(question.first, |at| at + self.rto())
+    }
+
+    /// The next request, if it is due.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<(Base, SocketAddr, TransactionId)> {
+        let open = |question: &&Question| question.mapped.is_none() && question.tries < TRIES;
+        let due = |question: &Question| self.due(question);
+        let index = self.questions.iter().position(|question| open(&question) && due(question) <= now)?;
+        let question = &mut self.questions[index];
+        question.tries += 1;
+        question.asked = Some(now);
+        Some((question.base, question.destination, question.transaction))
+    }
+
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.questions.iter().filter(|question| question.mapped.is_none()).map(|question| self.due(question)).min()
+    }
+
+    /// An answer; `false` if it is to none of these questions.
+    pub(super) fn answered(
+        &mut self,
+        transaction: TransactionId,
+        (base, source): (Base, SocketAddr),
+        mapped: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        let mine = |q: &&mut Question| q.transaction == transaction && q.base == base && q.destination == source;
+        let Some(question) = self.questions.iter_mut().find(mine) else { return false };
+        if question.mapped.is_none() {
+            question.mapped = Some(mapped);
+            let rtt = question.asked.filter(|_| question.tries == 1).map(|at| now.saturating_duration_since(at));
+            self.rtt = self.rtt.into_iter().chain(rtt).min();
+        }
+        true
+    }
+
+    /// Is there nothing more to come?
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        self.questions.iter().all(|question| {
+            question.mapped.is_some() || (question.tries >= TRIES && now >= self.due(question))
+        })
+    }
+
+    /// What was seen, in the order of the questions.
+    pub(super) fn answers(&self) -> impl Iterator<Item = (Base, Option<SocketAddr>)> {
+        self.questions.iter().map(|question| (question.base, question.mapped))
+    }
+
+    /// The round trip to the server, if anything was answered at once.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+}

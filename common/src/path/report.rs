@@ -1,0 +1,95 @@
+//! What was tried and what it cost, for whoever asks why there is no direct path.
+
+use serde::{Deserialize, Serialize};
+
+/// A way of finding a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Probes to the candidates, from the main socket.
+    Plain,
+    /// A look at our own NAT: STUN to the rendezvous from fresh sockets. No way by itself; the others begin with it.
+    Observation,
+    /// Both start again from fresh sockets, at the same instant.
+    FreshSocket,
+    /// The next ports of a sequential NAT, from a mapping that stands.
+    Sequential,
+    /// Two sequential NATs: rows of mappings, and somebody who sweeps across them.
+    Sweep,
+    /// A part of the ports, many sockets.
+    Block,
+    /// All ports, hundreds of sockets.
+    Birthday,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Strategy; 7] = [
+        Strategy::Plain,
+        Strategy::Observation,
+        Strategy::FreshSocket,
+        Strategy::Sequential,
+        Strategy::Sweep,
+        Strategy::Block,
+        Strategy::Birthday,
+    ];
+}
+
+/// What one strategy took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// Datagrams that left, answers to the peer's not counted.
+    pub packets: u32,
+    /// Sockets that were opened.
+    pub sockets: u32,
+}
+
+/// Why nothing more was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Everything that fits was tried.
+    Exhausted,
+    /// Only plain probing was asked for.
+    OnlyPlain,
+    /// The rendezvous did not answer the looks at our own NAT.
+    NothingObserved,
+    /// Both NATs choose another port for each destination, and one at least cannot be foretold: nobody can hit both.
+    BothUnforeseeable,
+    /// It would take a birthday run, and these are switched off.
+    BirthdayOff,
+    /// It would take a birthday run, and others had theirs until the end.
+    BirthdayNotGranted,
+}
+
+/// What an attempt tried, and why it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    efforts: [Effort; Strategy::ALL.len()],
+    /// Why it is over.
+    pub ending: Ending,
+}
+
+impl Report {
+    pub(super) fn new() -> Self {
+        Report { efforts: Default::default(), ending: Ending::OnlyPlain }
+    }
+
+    /// The strategies that sent or opened anything.
+    pub fn tried(&self) -> impl Iterator<Item = (Strategy, Effort)> {
+        Strategy::ALL.into_iter().zip(self.efforts).filter(|(_, effort)| *effort != Effort::default())
+    }
+
+    /// What this one took.
+    pub fn of(&self, strategy: Strategy) -> Effort {
+        self.efforts[strategy as usize]
+    }
+
+    pub(super) fn sent(&mut self, strategy: Strategy, packets: u32) {
+        self.efforts[strategy as usize].packets += packets;
+    }
+
+    pub(super) fn opened(&mut self, strategy: Strategy) {
+        self.efforts[strategy as usize].sockets += 1;
+    }
+}

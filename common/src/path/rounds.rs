@@ -1,0 +1,406 @@
+//! Beyond plain probing: both sides look at their own NATs, tell each other, and act on it at the same instant. The strategies
+//! themselves stand in files of their own; here is who looks, when both fire, and which strategy fits.
+//!
+//! # A round
+//!
+//! A side opens a few fresh sockets and asks the rendezvous what it sees of them ([`super::observation`]), one question behind
+//! the other, and once more from the main socket by way of another of the server's ports. From the answers follows what its
+//! next ports are ([`super::foretell`]): old observations are worth nothing, because a counter has moved since. It tells
+//! the peer, through the rendezvous. Each word says, too, how far its sender is from the server, so that both know
+//! how long a word travels; and both fire when the *later* of the two words has arrived. No further message is needed for that.
+//!
+//! Whose profile says that its NAT keeps one mapping for all does not look in the first round: it is taken to stand where the
+//! server sees it. Everybody else looks at once, beside the plain probing. From the second round on, and after
+//! [`SILENCE`], both look, whatever their profiles say: a profile orders, it rules nothing out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::foretell::{Look, Seen, WIDEST_BLOCK, look};
+use super::observation::Observation;
+use super::report::{Ending, Report, Strategy};
+use super::seeded::Seeded;
+use super::shots::{Shot, Shots};
+use super::sockets::Sockets;
+use super::surface::{Base, Guessing, Request};
+use super::sweep::Sweep;
+use super::{scatter, sweep};
+use crate::candidate::may_probe;
+use crate::nat::{Mapping, NatProfile, PortAssignment};
+use crate::prediction::{Foretold, Prediction};
+use crate::stun::TransactionId;
+
+/// Rounds of an attempt. Eight trickles of an introduction pass the rendezvous: candidates, four words, three of rows.
+pub const MAX_ROUNDS: u8 = 4;
+/// Plain probing has this long for itself where both mappings stand: a round trip across the world, and a half.
+pub const SILENCE: Duration = Duration::from_millis(400);
+/// How long a word that should come is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a round has, after firing, until the next one looks again: the longest round trip that people talk over.
+pub(super) const AFTERMATH: Duration = Duration::from_millis(600);
+/// Fresh sockets that ask: three neighbours show a step.
+const A_FEW: usize = 3;
+/// And so many show a range, and are there to send from it.
+const MANY: usize = scatter::BLOCK.sockets as usize;
+
+/// Where a round stands.
+#[derive(Debug)]
+enum Phase {
+    /// Our mapping stands, says our profile: let plain probing do it.
+    Quiet { until: Instant },
+    /// Questions are out.
+    Looking { many: bool },
+    /// Our word is out, to be acted on when both have the other's.
+    Told { own: Look, sent: Instant },
+    /// Fired.
+    Acting { act: Act, until: Instant },
+    /// Nothing more will be tried.
+    Over,
+}
+
+/// What happens after firing.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// All is planned.
+    Shooting,
+    /// Rows are being laid; the other side will want to know where they lie.
+    Laying { targets: sweep::Targets, step: i16 },
+    /// The other side lays rows.
+    Awaiting { step: i16, stride: f32 },
+    /// The counter was asked for.
+    Sweeping(Box<Sweep>),
+    /// A second volley is to come.
+    Volleys { second: Option<Instant>, size: scatter::Size },
+    /// A birthday run waits for its turn: with this range if we guess, with sockets if we don't.
+    Wanting { range: Option<(u16, u16)> },
+}
+
+/// A datagram of a strategy.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sending {
+    Probe { base: Base, destination: SocketAddr },
+    Question { base: Base, destination: SocketAddr, transaction: TransactionId },
+}
+
+#[derive(Debug)]
+pub(super) struct Rounds {
+    pub(super) config: Guessing,
+    pub(super) leads: bool,
+    pub(super) random: Seeded,
+    pub(super) sockets: Sockets,
+    pub(super) shots: Shots,
+    pub(super) observation: Observation,
+    pub(super) requests: VecDeque<Request>,
+    pub(super) report: Report,
+    pub(super) number: u8,
+    phase: Phase,
+    /// Those that asked, in order.
+    pub(super) fresh: Vec<Base>,
+    /// One that has sent nothing yet.
+    pub(super) virgin: Option<Base>,
+    /// The peer's word of this round.
+    peer: Option<(Prediction, Instant)>,
+    /// Two mappings that stood did not meet: perhaps one only looks as if it did.
+    pub(super) doubtful: bool,
+    /// A birthday run has been asked for.
+    pub(super) birthday: bool,
+}
+
+impl Rounds {
+    /// `None` if the peer's address is none to be guessed at, or the server is of another version of IP.
+    pub(super) fn new(config: Guessing, leads: bool, now: Instant) -> Option<Self> {
+        let one_family = config.peer.is_ipv4() == config.server.is_ipv4();
+        if !one_family || !may_probe(config.peer, Some(config.observed.ip())) {
+            return None;
+        }
+        let mut rounds = Rounds {
+            config,
+            leads,
+            random: Seeded::new(config.seed),
+            sockets: Sockets::default(),
+            shots: Shots::default(),
+            observation: Observation::new(config.seed),
+            requests: VecDeque::new(),
+            report: Report::new(),
+            number: 0,
+            phase: Phase::Quiet { until: now + SILENCE },
+            fresh: Vec::new(),
+            virgin: None,
+            peer: None,
+            doubtful: false,
+            birthday: false,
+        };
+        rounds.report.ending = Ending::Exhausted;
+        if looks_at_once(&config.profile) {
+            rounds.begin(0, now);
+        }
+        Some(rounds)
+    }
+
+    /// Looks at our own NAT.
+    fn begin(&mut self, number: u8, now: Instant) {
+        debug!(number, "a round of predictions");
+        self.number = number;
+        self.peer = None;
+        self.shots.clear();
+        self.observation.clear();
+        self.sockets.retain(&mut self.requests, |_, touched| touched);
+        self.fresh.clear();
+        self.virgin = self.open(Strategy::Observation);
+        let many = matches!(self.config.profile.ports, Some(PortAssignment::Random { .. }));
+        self.ask_from_fresh(if many { MANY } else { A_FEW }, now);
+        self.observation.ask(Base::MAIN, self.other_server(), now);
+        self.phase = Phase::Looking { many };
+    }
+
+    fn ask_from_fresh(&mut self, count: usize, now: Instant) {
+        for _ in 0..count {
+            let Some(base) = self.open(Strategy::Observation) else { return };
+            self.fresh.push(base);
+            self.observation.ask(base, self.config.server, now);
+        }
+    }
+
+    pub(super) fn open(&mut self, strategy: Strategy) -> Option<Base> {
+        let base = self.sockets.open(&mut self.requests)?;
+        self.report.opened(strategy);
+        Some(base)
+    }
+
+    /// The server's second address, from which a mapping by address shows, or at least its other port.
+    pub(super) fn other_server(&self) -> SocketAddr {
+        let Guessing { server, endpoints, .. } = self.config;
+        let second = endpoints.alternate.filter(|second| second.is_ipv4() == server.is_ipv4());
+        second.unwrap_or(SocketAddr::new(server.ip(), endpoints.alternate_port))
+    }
+
+    /// Does what is due, without sending anything.
+    pub(super) fn advance(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Quiet { until } if now >= *until => self.begin(1, now),
+            Phase::Looking { many } if self.observation.is_settled(now) => self.looked(*many, now),
+            Phase::Told { own, sent } if now >= self.fire_at(*sent) => self.fire(*own, now),
+            Phase::Acting { until, act } => {
+                let (until, waiting) = (*until, matches!(act, Act::Wanting { .. }));
+                if now >= until {
+                    if waiting {
+                        self.report.ending = Ending::BirthdayNotGranted;
+                    }
+                    self.next_round(now);
+                } else {
+                    self.go_on(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn next_round(&mut self, now: Instant) {
+        let ran = self.end_birthday();
+        if ran || self.number + 1 >= MAX_ROUNDS {
+            self.stop();
+        } else {
+            self.begin(self.number + 1, now);
+        }
+    }
+
+    fn looked(&mut self, many: bool, now: Instant) {
+        let mut answers: Vec<(Base, Option<SocketAddr>)> = self.observation.answers().collect();
+        let again = answers.iter().position(|(base, _)| *base == Base::MAIN).map(|at| answers.remove(at));
+        let fresh: Vec<(Option<u16>, SocketAddr)> =
+            answers.iter().filter_map(|(base, mapped)| Some((self.sockets.port(*base), (*mapped)?))).collect();
+        // Two of the server's ports do not tell a mapping by address from one for all.
+        let sure = self.config.endpoints.alternate.is_some()
+            || self.config.profile.mapping == Some(Mapping::EndpointIndependent);
+        let seen = Seen {
+            observed: self.config.observed,
+            again: again.and_then(|(_, mapped)| mapped),
+            fresh: &fresh,
+            trusting: sure || !self.doubtful,
+        };
+        let own = look(&seen).unwrap_or_else(|| {
+            self.report.ending = Ending::NothingObserved;
+            self.fresh.clear();
+            Look::Stands { port: self.config.observed.port() }
+        });
+        let of_use = self.peer.as_ref().is_none_or(|(word, _)| matches!(word.ports, Foretold::Stands { .. }));
+        if matches!(own, Look::Among { .. }) && !many && of_use {
+            self.ask_from_fresh(MANY - A_FEW, now);
+            self.phase = Phase::Looking { many: true };
+            return;
+        }
+        debug!(?own, "our own ports");
+        self.observation.clear();
+        self.tell(own);
+        self.phase = Phase::Told { own, sent: now };
+    }
+
+    fn tell(&mut self, own: Look) {
+        let ports = match own {
+            Look::Stands { port } => Foretold::Stands { port },
+            Look::Exact => match self.virgin.and_then(|base| self.sockets.port(base)) {
+                Some(port) => Foretold::Exact { port },
+                None => return,
+            },
+            Look::Next { last, step, .. } => Foretold::Next { last, step },
+            Look::Among { low, high } => Foretold::Among { low, high },
+        };
+        self.trickle(ports);
+    }
+
+    pub(super) fn trickle(&mut self, ports: Foretold) {
+        let rtt = self.rtt().as_millis();
+        let prediction = Prediction { round: self.number, rtt_ms: u16::try_from(rtt).unwrap_or(u16::MAX), ports };
+        self.requests.push_back(Request::Trickle(prediction));
+    }
+
+    pub(super) fn rtt(&self) -> Duration {
+        self.observation.rtt().unwrap_or(Duration::from_millis(50))
+    }
+
+    /// When both words have arrived. Without the peer's, our own server is taken to be as far as its.
+    fn fire_at(&self, sent: Instant) -> Instant {
+        match &self.peer {
+            Some((word, arrived)) => {
+                let theirs = Duration::from_millis(word.rtt_ms.into()).min(PATIENCE);
+                (sent + (self.rtt() + theirs) / 2).max(*arrived)
+            }
+            None if self.number == 0 && !looks_at_once(&self.config.peer_profile) => sent + self.rtt(),
+            None => sent + self.rtt() + PATIENCE,
+        }
+    }
+
+    fn fire(&mut self, own: Look, now: Instant) {
+        let peer = self.peer.as_ref().map(|(word, _)| word.ports.clone());
+        let (act, until) = self.act_on(own, peer, now);
+        self.phase = Phase::Acting { act, until };
+    }
+
+    fn go_on(&mut self, now: Instant) {
+        let Phase::Acting { act, until } = std::mem::replace(&mut self.phase, Phase::Over) else { return };
+        let (act, until) = self.continue_act(act, until, now);
+        self.phase = Phase::Acting { act, until };
+    }
+
+    /// The peer's word.
+    pub(super) fn handle_prediction(&mut self, word: Prediction, now: Instant) {
+        if !word.is_sane() || word.round < self.number || word.round >= MAX_ROUNDS || matches!(self.phase, Phase::Over) {
+            debug!("a prediction out of its time");
+            return;
+        }
+        if let Foretold::Laid { first, gap, step, marks } = &word.ports {
+            if word.round == self.number
+                && let Phase::Acting { act: Act::Awaiting { step: own, stride }, .. } = self.phase
+            {
+                let rows = sweep::Rows::new(sweep::Targets { first: *first, gap: *gap }, *step, marks);
+                let (act, until) = self.begin_sweep(rows, own, stride, now);
+                self.phase = Phase::Acting { act, until };
+            }
+            return;
+        }
+        if word.round > self.number {
+            self.end_birthday();
+            self.begin(word.round, now);
+        }
+        if self.peer.is_some() {
+            return;
+        }
+        let quiet = matches!(self.phase, Phase::Quiet { .. });
+        let stands = matches!(word.ports, Foretold::Stands { .. });
+        self.peer = Some((word, now));
+        // Our mapping stands, and the peer waits for nothing more from us.
+        if quiet && !stands {
+            self.fire(Look::Stands { port: self.config.observed.port() }, now);
+        }
+    }
+
+    pub(super) fn handle_granted(&mut self, now: Instant) {
+        if let Phase::Acting { act: Act::Wanting { range }, .. } = self.phase {
+            let (act, until) = self.begin_birthday(range, now);
+            self.phase = Phase::Acting { act, until };
+        } else {
+            self.end_birthday();
+        }
+    }
+
+    /// Gives up the turn; was there one?
+    fn end_birthday(&mut self) -> bool {
+        let ran = std::mem::take(&mut self.birthday);
+        if ran {
+            self.requests.push_back(Request::BirthdayOver);
+        }
+        ran
+    }
+
+    /// An answer to one of our questions; `false` if it is none.
+    pub(super) fn handle_answer(
+        &mut self,
+        transaction: TransactionId,
+        from: (Base, SocketAddr),
+        mapped: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        self.observation.answered(transaction, from, mapped, now)
+    }
+
+    /// The next datagram that is due, counted as sent. What comes first in time goes first, questions before probes: rows
+    /// lie between the questions.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Sending> {
+        let (question, shot) = (self.observation.next_at(), self.shots.next_at());
+        if question.is_some_and(|question| shot.is_none_or(|shot| question <= shot))
+            && let Some((base, destination, transaction)) = self.observation.poll(now)
+        {
+            self.report.sent(Strategy::Observation, 1);
+            return Some(Sending::Question { base, destination, transaction });
+        }
+        let (strategy, Shot { base, port }) = self.shots.poll(now)?;
+        self.report.sent(strategy, 1);
+        Some(Sending::Probe { base, destination: SocketAddr::new(self.config.peer.ip(), port) })
+    }
+
+    /// When there is something to do.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Quiet { until } => Some(*until),
+            Phase::Looking { .. } | Phase::Over => None,
+            Phase::Told { sent, .. } => Some(self.fire_at(*sent)),
+            Phase::Acting { act: Act::Volleys { second: Some(at), .. }, until } => Some(*until.min(at)),
+            Phase::Acting { until, .. } => Some(*until),
+        };
+        phase.into_iter().chain(self.observation.next_at()).chain(self.shots.next_at()).min()
+    }
+
+    /// Until when something may still come of it.
+    pub(super) fn busy_until(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Acting { until, .. } if self.birthday => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Has anything beyond plain probing happened? Then the two may see several paths, and have to agree on one.
+    pub(super) fn happened(&self) -> bool {
+        self.sockets.ever_opened() || self.peer.is_some()
+    }
+
+    /// Nothing more is tried. Sockets stay.
+    pub(super) fn stop(&mut self) {
+        self.end_birthday();
+        self.shots.clear();
+        self.observation.clear();
+        self.phase = Phase::Over;
+    }
+}
+
+/// Is there a reason to look before plain probing has failed?
+fn looks_at_once(profile: &NatProfile) -> bool {
+    profile.mapping != Some(Mapping::EndpointIndependent)
+}
+
+/// Is this the range of a block?
+pub(super) fn is_block(low: u16, high: u16) -> bool {
+    high - low <= WIDEST_BLOCK
+}
