@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::foretell::Look;
 use super::report::{Ending, Strategy};
-use super::rounds::{AFTERMATH, Act, Rounds, SILENCE, is_block};
+use super::rounds::{AFTERMATH, Act, Birthday, Rounds, SILENCE, is_block};
 use super::shots::{Shot, repeat};
 use super::surface::{Base, Request};
 use super::sweep::{self, Rows, Sweep, Targets};
@@ -17,24 +17,24 @@ const ROWS_TIMEOUT: Duration = Duration::from_millis(1500);
 impl Rounds {
     /// Both words are there, or the peer's will not come: it stands where the server sees it.
     pub(super) fn act_on(&mut self, own: Look, peer: Option<Foretold>, now: Instant) -> (Act, Instant) {
-        let standing = self.config.peer.port();
+        // Who has not looked stands where the server sees its main socket.
+        let standing = self.standing();
+        let base = self.fresh.last().copied().unwrap_or(Base::MAIN);
         let shooting = (Act::Shooting, now + AFTERMATH);
         match (own, peer) {
             // Plain probing does what can be done.
             (Look::Stands { .. }, None) => (Act::Shooting, now + SILENCE),
             (Look::Stands { .. }, Some(Foretold::Stands { port })) => {
                 self.doubtful = true;
-                if let Some(base) = self.fresh.last() {
-                    self.shots.add(Strategy::FreshSocket, fresh::plan(*base, port), now);
-                }
+                self.shots.add(Strategy::FreshSocket, fresh::plan(base, port), now);
                 shooting
             }
             (Look::Stands { .. }, Some(Foretold::Exact { port })) => {
-                self.shots.add(Strategy::Sequential, repeat(Shot { base: Base::MAIN, port }), now);
+                self.shots.add(Strategy::Sequential, repeat(Shot { base, port }), now);
                 shooting
             }
             (Look::Stands { .. }, Some(Foretold::Next { last, step })) => {
-                self.shots.add(Strategy::Sequential, sequential::plan(last, step), now);
+                self.shots.add(Strategy::Sequential, sequential::plan(base, last, step), now);
                 shooting
             }
             (Look::Next { .. } | Look::Exact, None | Some(Foretold::Stands { .. })) => self.aim(standing, now),
@@ -46,17 +46,17 @@ impl Rounds {
                 (Act::Awaiting { step, stride }, now + ROWS_TIMEOUT)
             }
             (Look::Stands { .. }, Some(Foretold::Among { low, high })) if is_block(low, high) => {
-                let plan = scatter::plan(low, high, &mut self.random);
-                self.shots.add(Strategy::Block, plan, now);
-                (Act::Shooting, now + scatter::BLOCK.over)
+                self.guess(scatter::BLOCK, (low, high), now)
             }
             (Look::Stands { .. }, Some(Foretold::Among { low, high })) => self.want_birthday(Some((low, high)), now),
             (Look::Among { low, high }, None | Some(Foretold::Stands { .. })) if is_block(low, high) => {
-                self.volleys(scatter::BLOCK, now)
+                self.volley(scatter::BLOCK, standing, now)
             }
             (Look::Among { .. }, None | Some(Foretold::Stands { .. })) => self.want_birthday(None, now),
             _ => {
+                // Once may be a misread NAT.
                 self.report.ending = Ending::BothUnforeseeable;
+                self.hopeless += 1;
                 shooting
             }
         }
@@ -68,13 +68,13 @@ impl Rounds {
             Act::Laying { targets, step } if self.observation.is_settled(now) => {
                 let ip = self.config.observed.ip();
                 let port = |mapped: std::net::SocketAddr| if mapped.ip() == ip { mapped.port() } else { 0 };
-                let marks = self.observation.answers().map(|(_, mapped)| mapped.map_or(0, port)).collect();
+                let marks = self.observation.answers().map(|seen| seen.mapped.map_or(0, port)).collect();
                 self.observation.clear();
                 self.trickle(Foretold::Laid { first: targets.first, gap: targets.gap, step, marks });
                 (Act::Shooting, now + ROWS_TIMEOUT)
             }
             Act::Sweeping(mut sweep) if self.observation.is_settled(now) => {
-                let counter = self.observation.answers().last().and_then(|(_, mapped)| mapped);
+                let counter = self.observation.answers().last().and_then(|seen| seen.mapped);
                 self.observation.clear();
                 let Some(plan) = counter.and_then(|counter| sweep.burst(counter.port())) else {
                     return (Act::Shooting, now + AFTERMATH);
@@ -83,12 +83,6 @@ impl Rounds {
                 self.shots.add(Strategy::Sweep, plan, now);
                 self.ask_for_counter(next);
                 (Act::Sweeping(sweep), until)
-            }
-            Act::Volleys { second: Some(at), size } if now >= at => {
-                self.sockets.retain(&mut self.requests, |_, touched| touched);
-                self.fresh.clear();
-                self.volley(size, now);
-                (Act::Volleys { second: None, size }, until)
             }
             act => (act, until),
         }
@@ -136,44 +130,52 @@ impl Rounds {
         }
     }
 
-    fn volleys(&mut self, size: scatter::Size, now: Instant) -> (Act, Instant) {
-        let [first, second] = size.volleys;
-        self.volley(size, now + first);
-        (Act::Volleys { second: Some(now + second), size }, now + size.over)
-    }
-
-    fn volley(&mut self, size: scatter::Size, at: Instant) {
-        let strategy = if size == scatter::BLOCK { Strategy::Block } else { Strategy::Birthday };
+    /// Our many sockets send to the peer's one.
+    fn volley(&mut self, size: scatter::Size, port: u16, now: Instant) -> (Act, Instant) {
+        let strategy = strategy(size);
         while self.fresh.len() < usize::from(size.sockets) {
             let Some(base) = self.open(strategy) else { break };
             self.fresh.push(base);
         }
-        let plan = scatter::volley(&self.fresh, self.config.peer.port());
-        self.shots.add(strategy, plan, at);
+        let [first, later] = size.volleys;
+        let at = now + if self.number == 0 { first } else { later };
+        self.shots.add(strategy, scatter::volley(&self.fresh, port), at);
+        (Act::Shooting, now + size.over)
     }
 
-    fn want_birthday(&mut self, range: Option<(u16, u16)>, now: Instant) -> (Act, Instant) {
-        if !self.config.birthday {
-            self.report.ending = Ending::BirthdayOff;
-            return (Act::Shooting, now + AFTERMATH);
-        }
-        self.birthday = true;
-        self.requests.push_back(Request::BirthdayWanted);
-        (Act::Wanting { range }, now + scatter::LONGEST_RUN)
+    /// The other side of it.
+    fn guess(&mut self, size: scatter::Size, (low, high): (u16, u16), now: Instant) -> (Act, Instant) {
+        let base = self.fresh.last().copied().unwrap_or(Base::MAIN);
+        let plan = scatter::plan(base, low, high, &mut self.random);
+        self.shots.add(strategy(size), plan, now);
+        (Act::Shooting, now + size.over)
     }
 
-    /// Our turn. The side with the sockets keeps them to the end: the other's turn may come later.
-    pub(super) fn begin_birthday(&mut self, range: Option<(u16, u16)>, now: Instant) -> (Act, Instant) {
-        match range {
-            Some((low, high)) => {
-                let plan = scatter::plan(low, high, &mut self.random);
-                self.shots.add(Strategy::Birthday, plan, now);
-                (Act::Shooting, now + scatter::BIRTHDAY.over)
+    /// With sockets, or with guesses in this range.
+    pub(super) fn want_birthday(&mut self, range: Option<(u16, u16)>, now: Instant) -> (Act, Instant) {
+        match self.birthday {
+            _ if !self.config.birthday => {
+                self.report.ending = Ending::BirthdayOff;
+                (Act::Shooting, now + AFTERMATH)
             }
-            None => {
-                let (act, _) = self.volleys(scatter::BIRTHDAY, now);
-                (act, now + scatter::LONGEST_RUN)
+            Birthday::Granted { since, runs } => {
+                self.birthday = Birthday::Granted { since, runs: runs + 1 };
+                match range {
+                    Some(range) => self.guess(scatter::BIRTHDAY, range, now),
+                    None => self.volley(scatter::BIRTHDAY, self.standing(), now),
+                }
+            }
+            birthday => {
+                if birthday == Birthday::Unasked {
+                    self.birthday = Birthday::Asked;
+                    self.requests.push_back(Request::BirthdayWanted);
+                }
+                (Act::Wanting { range }, now + scatter::LONGEST_RUN)
             }
         }
     }
+}
+
+fn strategy(size: scatter::Size) -> Strategy {
+    if size == scatter::BLOCK { Strategy::Block } else { Strategy::Birthday }
 }

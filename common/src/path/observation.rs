@@ -29,6 +29,14 @@ struct Question {
     mapped: Option<SocketAddr>,
 }
 
+/// An answer, or that there was none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) base: Base,
+    pub(super) by: SocketAddr,
+    pub(super) mapped: Option<SocketAddr>,
+}
+
 /// Questions under way and their answers.
 #[derive(Debug)]
 pub(super) struct Observation {
@@ -112,8 +120,9 @@ impl Observation {
     }
 
     /// What was seen, in the order of the questions.
-    pub(super) fn answers(&self) -> impl Iterator<Item = (Base, Option<SocketAddr>)> {
-        self.questions.iter().map(|question| (question.base, question.mapped))
+    pub(super) fn answers(&self) -> impl Iterator<Item = Seen> {
+        let seen = |q: &Question| Seen { base: q.base, by: q.destination, mapped: q.mapped };
+        self.questions.iter().map(seen)
     }
 
     /// The round trip to the server, if anything was answered at once.

@@ -3,8 +3,8 @@
 //!
 //! # A round
 //!
-//! A side opens a few fresh sockets and asks the rendezvous what it sees of them ([`super::observation`]), one question behind
-//! the other, and once more from the main socket by way of another of the server's ports. From the answers follows what its
+//! A side asks the rendezvous from a few fresh sockets, one question behind the other, and from the first of them once more by way
+//! of another of the server's addresses or ports ([`super::observation`]). From the answers follows what its
 //! next ports are ([`super::foretell`]): old observations are worth nothing, because a counter has moved since. It tells
 //! the peer, through the rendezvous. Each word says, too, how far its sender is from the server, so that both know
 //! how long a word travels; and both fire when the *later* of the two words has arrived. No further message is needed for that.
@@ -35,13 +35,16 @@ use crate::stun::TransactionId;
 
 /// Rounds of an attempt. Eight trickles of an introduction pass the rendezvous: candidates, four words, three of rows.
 pub const MAX_ROUNDS: u8 = 4;
+/// So many rounds in which both NATs look unforeseeable end it.
+const HOPELESS: u8 = 2;
 /// Plain probing has this long for itself where both mappings stand: a round trip across the world, and a half.
 pub const SILENCE: Duration = Duration::from_millis(400);
 /// How long a word that should come is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a round has, after firing, until the next one looks again: the longest round trip that people talk over.
 pub(super) const AFTERMATH: Duration = Duration::from_millis(600);
-/// Fresh sockets that ask: three neighbours show a step.
+/// Fresh sockets that ask: with the first one's second question they have four neighbours, whose
+/// three steps are no accident.
 const A_FEW: usize = 3;
 /// And so many show a range, and are there to send from it.
 const MANY: usize = scatter::BLOCK.sockets as usize;
@@ -72,8 +75,6 @@ pub(super) enum Act {
     Awaiting { step: i16, stride: f32 },
     /// The counter was asked for.
     Sweeping(Box<Sweep>),
-    /// A second volley is to come.
-    Volleys { second: Option<Instant>, size: scatter::Size },
     /// A birthday run waits for its turn: with this range if we guess, with sockets if we don't.
     Wanting { range: Option<(u16, u16)> },
 }
@@ -105,8 +106,22 @@ pub(super) struct Rounds {
     peer: Option<(Prediction, Instant)>,
     /// Two mappings that stood did not meet: perhaps one only looks as if it did.
     pub(super) doubtful: bool,
-    /// A birthday run has been asked for.
-    pub(super) birthday: bool,
+    pub(super) birthday: Birthday,
+    /// Rounds in which there was nothing to try.
+    pub(super) hopeless: u8,
+}
+
+/// Where we stand with birthday runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Birthday {
+    /// None was needed.
+    Unasked,
+    /// We wait for our turn.
+    Asked,
+    /// It is our turn.
+    Granted { since: Instant, runs: u8 },
+    /// We had it.
+    Had,
 }
 
 impl Rounds {
@@ -131,7 +146,8 @@ impl Rounds {
             virgin: None,
             peer: None,
             doubtful: false,
-            birthday: false,
+            birthday: Birthday::Unasked,
+            hopeless: 0,
         };
         rounds.report.ending = Ending::Exhausted;
         if looks_at_once(&config.profile) {
@@ -152,7 +168,9 @@ impl Rounds {
         self.virgin = self.open(Strategy::Observation);
         let many = matches!(self.config.profile.ports, Some(PortAssignment::Random { .. }));
         self.ask_from_fresh(if many { MANY } else { A_FEW }, now);
-        self.observation.ask(Base::MAIN, self.other_server(), now);
+        if let Some(first) = self.fresh.first() {
+            self.observation.ask(*first, self.other_server(), now);
+        }
         self.phase = Phase::Looking { many };
     }
 
@@ -199,8 +217,13 @@ impl Rounds {
     }
 
     fn next_round(&mut self, now: Instant) {
-        let ran = self.end_birthday();
-        if ran || self.number + 1 >= MAX_ROUNDS {
+        let ran = match self.birthday {
+            Birthday::Granted { since, runs } => {
+                runs >= scatter::RUNS || now + scatter::BIRTHDAY.over > since + scatter::LONGEST_RUN
+            }
+            birthday => birthday != Birthday::Unasked,
+        };
+        if ran || self.number + 1 >= MAX_ROUNDS || self.hopeless >= HOPELESS {
             self.stop();
         } else {
             self.begin(self.number + 1, now);
@@ -208,17 +231,18 @@ impl Rounds {
     }
 
     fn looked(&mut self, many: bool, now: Instant) {
-        let mut answers: Vec<(Base, Option<SocketAddr>)> = self.observation.answers().collect();
-        let again = answers.iter().position(|(base, _)| *base == Base::MAIN).map(|at| answers.remove(at));
+        let other = self.other_server();
+        let again = self.observation.answers().find(|seen| seen.by == other).and_then(|seen| seen.mapped);
+        let answers = self.observation.answers().filter(|seen| seen.by != other);
         let fresh: Vec<(Option<u16>, SocketAddr)> =
-            answers.iter().filter_map(|(base, mapped)| Some((self.sockets.port(*base), (*mapped)?))).collect();
+            answers.filter_map(|seen| Some((self.sockets.port(seen.base), seen.mapped?))).collect();
         // Two of the server's ports do not tell a mapping by address from one for all.
         let sure = self.config.endpoints.alternate.is_some()
             || self.config.profile.mapping == Some(Mapping::EndpointIndependent);
         let seen = Seen {
             observed: self.config.observed,
-            again: again.and_then(|(_, mapped)| mapped),
             fresh: &fresh,
+            again,
             trusting: sure || !self.doubtful,
         };
         let own = look(&seen).unwrap_or_else(|| {
@@ -279,6 +303,14 @@ impl Rounds {
         self.phase = Phase::Acting { act, until };
     }
 
+    /// Where the peer stands, if it does.
+    pub(super) fn standing(&self) -> u16 {
+        match &self.peer {
+            Some((Prediction { ports: Foretold::Stands { port }, .. }, _)) => *port,
+            _ => self.config.peer.port(),
+        }
+    }
+
     fn go_on(&mut self, now: Instant) {
         let Phase::Acting { act, until } = std::mem::replace(&mut self.phase, Phase::Over) else { return };
         let (act, until) = self.continue_act(act, until, now);
@@ -302,7 +334,6 @@ impl Rounds {
             return;
         }
         if word.round > self.number {
-            self.end_birthday();
             self.begin(word.round, now);
         }
         if self.peer.is_some() {
@@ -318,21 +349,14 @@ impl Rounds {
     }
 
     pub(super) fn handle_granted(&mut self, now: Instant) {
+        if self.birthday != Birthday::Asked {
+            return;
+        }
+        self.birthday = Birthday::Granted { since: now, runs: 0 };
         if let Phase::Acting { act: Act::Wanting { range }, .. } = self.phase {
-            let (act, until) = self.begin_birthday(range, now);
+            let (act, until) = self.want_birthday(range, now);
             self.phase = Phase::Acting { act, until };
-        } else {
-            self.end_birthday();
         }
-    }
-
-    /// Gives up the turn; was there one?
-    fn end_birthday(&mut self) -> bool {
-        let ran = std::mem::take(&mut self.birthday);
-        if ran {
-            self.requests.push_back(Request::BirthdayOver);
-        }
-        ran
     }
 
     /// An answer to one of our questions; `false` if it is none.
@@ -367,7 +391,6 @@ impl Rounds {
             Phase::Quiet { until } => Some(*until),
             Phase::Looking { .. } | Phase::Over => None,
             Phase::Told { sent, .. } => Some(self.fire_at(*sent)),
-            Phase::Acting { act: Act::Volleys { second: Some(at), .. }, until } => Some(*until.min(at)),
             Phase::Acting { until, .. } => Some(*until),
         };
         phase.into_iter().chain(self.observation.next_at()).chain(self.shots.next_at()).min()
@@ -375,8 +398,8 @@ impl Rounds {
 
     /// Until when something may still come of it.
     pub(super) fn busy_until(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Acting { until, .. } if self.birthday => Some(until),
+        match self.birthday {
+            Birthday::Granted { since, .. } => Some(since + scatter::LONGEST_RUN),
             _ => None,
         }
     }
@@ -388,7 +411,10 @@ impl Rounds {
 
     /// Nothing more is tried. Sockets stay.
     pub(super) fn stop(&mut self) {
-        self.end_birthday();
+        if matches!(self.birthday, Birthday::Asked | Birthday::Granted { .. }) {
+            self.birthday = Birthday::Had;
+            self.requests.push_back(Request::BirthdayOver);
+        }
         self.shots.clear();
         self.observation.clear();
         self.phase = Phase::Over;

@@ -16,17 +16,21 @@
 //! | | | | 755 | 5 % |
 //! | | | | 1,200 | 0.85 % |
 //!
-//! `n` of a block is 6 % more than the block: its ends are not known, only the lowest and highest of 35 ports in it. The
-//! sockets send in two volleys. The first comes soon after the other side's first probes, the second, from other sockets,
-//! after its last, so that what missed has another chance of the same size. The second volley is also what reaches through a
-//! router that accepts input: there a packet that comes before the first one out spoils the very pair of ports that was
-//! to be hit, and only a probe that left earlier is safe.
+//! `n` of a block is 6 % more than the block: its ends are not known, only the lowest and highest of 35 ports in it.
+//!
+//! # Who goes first
+//!
+//! The first time the sockets send soon after the other side's first probes, which is what finds a path earliest. Through a
+//! router that accepts input this spoils what it should hit: there a packet that comes before the first one out
+//! occupies the pair of ports. So the next time the sockets wait until all probes have left, and the probes come from a
+//! fresh socket, because Linux has the later mappings of a socket follow one that had to move.
 //!
 //! # Bounds
 //!
-//! A block takes 32 sockets at a time (64 in all) and 64 packets, 128 probes on the other side; a birthday run 256 at a time
-//! (512 in all) and 512 packets, 1,200 probes in 3 s. One birthday run at a time and machine, with the driver's
-//! permission, once in an attempt. Everything goes to the one IP at which the rendezvous sees the peer.
+//! A block takes 32 sockets and 32 packets a round, 128 probes on the other side, for at most
+//! [`MAX_ROUNDS`](super::rounds::MAX_ROUNDS) rounds; a birthday run 256 sockets and packets, 1,200 probes in 3 s, [`RUNS`]
+//! times. One at a time and machine has a birthday run, with the driver's permission, for 12 s. Everything goes to the one
+//! IP at which the rendezvous sees the peer.
 
 use std::time::Duration;
 
@@ -44,7 +48,7 @@ pub struct Size {
     pub probes: u16,
     /// Between two of them.
     pub pace: Duration,
-    /// After the other side's first probe.
+    /// When the sockets send, after the other side's first probe: the first time, and later.
     pub volleys: [Duration; 2],
     /// After this it has failed.
     pub over: Duration,
@@ -55,8 +59,8 @@ pub const BLOCK: Size = Size {
     sockets: 32,
     probes: 128,
     pace: Duration::from_millis(1),
-    volleys: [Duration::from_millis(64), Duration::from_millis(180)],
-    over: Duration::from_millis(900),
+    volleys: [Duration::from_millis(30), Duration::from_millis(140)],
+    over: Duration::from_millis(600),
 };
 
 /// Into all ports. A home router's table takes 400 new sessions a second for three seconds.
@@ -64,9 +68,12 @@ pub const BIRTHDAY: Size = Size {
     sockets: 256,
     probes: 1200,
     pace: Duration::from_micros(2500),
-    volleys: [Duration::from_millis(250), Duration::from_millis(3100)],
-    over: Duration::from_secs(5),
+    volleys: [Duration::from_millis(250), Duration::from_millis(3050)],
+    over: Duration::from_millis(3600),
 };
+
+/// Birthday runs of an attempt.
+pub const RUNS: u8 = 2;
 
 /// How long a permission to run lasts, whatever happens.
 pub const LONGEST_RUN: Duration = Duration::from_secs(12);
@@ -88,7 +95,7 @@ fn range(low: u16, high: u16) -> std::ops::RangeInclusive<u16> {
 }
 
 /// The standing side's probes: random ports of the range, each once.
-pub(super) fn plan(low: u16, high: u16, random: &mut Seeded) -> Plan {
+pub(super) fn plan(base: Base, low: u16, high: u16, random: &mut Seeded) -> Plan {
     let (size, range) = (size(low, high), range(low, high));
     let mut ports: Vec<u16> = range.collect();
     let count = ports.len().min(usize::from(size.probes));
@@ -97,7 +104,7 @@ pub(super) fn plan(low: u16, high: u16, random: &mut Seeded) -> Plan {
         let other = n + random.below(ports.len() - n);
         ports.swap(n, other);
     }
-    let shots = ports[..count].iter().map(|port| Shot { base: Base::MAIN, port: *port });
+    let shots = ports[..count].iter().map(|port| Shot { base, port: *port });
     (0..).map(|n| size.pace * n).zip(shots).collect()
 }
 
@@ -114,7 +121,7 @@ mod tests {
     #[test]
     fn no_port_is_probed_twice_and_none_outside_of_the_range() {
         for (low, high) in [(5000, 5500), (1030, 2040), (65_000, 65_535), (1100, 65_000), (7, 300), (9, 9)] {
-            let plan = plan(low, high, &mut Seeded::new([1; 32]));
+            let plan = plan(Base::MAIN, low, high, &mut Seeded::new([1; 32]));
             let mut ports: Vec<u16> = plan.iter().map(|(_, shot)| shot.port).collect();
             ports.sort_unstable();
             ports.dedup();

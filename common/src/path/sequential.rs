@@ -9,10 +9,11 @@
 //! # Numbers
 //!
 //! Between the look and the shot lies one round trip to the rendezvous and one trickle, some 80 ms at 20 ms a way: with
-//! five new flows a second on the NAT, 0.4 of them, and more than [`WINDOW`] once in 10^60 times. The window is for NATs that
-//! are busier than that: 32 ports in 80 ms are 400 flows a second. If what divides the steps seen is 2 or more, they
-//! may still have been other people's ports in between, so that those between are probed as well. Twice, against loss:
-//! at most [`MAX_PACKETS`] on the standing side, 8 on the other.
+//! five new flows a second on the NAT, 0.4 of them, and more than the first [`LIKELY`] ports hold once in 10^9 times. The
+//! rest of the [`WINDOW`] follows when those had their chance, for NATs that are busier: 32 ports in 80 ms are 400 flows a
+//! second. If what divides the steps seen is 2 or more, they may still have been other people's ports in between, so
+//! that those between are probed as well. All of it twice, against loss: at most [`MAX_PACKETS`] on the standing side, 8 on
+//! the other.
 
 use std::time::Duration;
 
@@ -21,14 +22,18 @@ use super::surface::Base;
 
 /// Ports after the last one, in steps.
 pub const WINDOW: u16 = 32;
+/// Those that are probed first.
+pub const LIKELY: usize = 8;
 /// Ports between the steps, where they are wider than one.
 const BETWEEN: usize = 16;
 /// What a round takes at most, on the side that probes a window.
 pub const MAX_PACKETS: u32 = 2 * (WINDOW as u32 + BETWEEN as u32);
 /// Four a millisecond: a home router's queue holds them.
 const PACE: Duration = Duration::from_micros(250);
-/// The second time, against loss.
-const AGAIN: Duration = Duration::from_millis(150);
+/// The others.
+const LATER: Duration = Duration::from_millis(60);
+/// All a second time, against loss.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The ports that come next, the likeliest first.
 fn window(last: u16, step: i16) -> Vec<u16> {
@@ -42,13 +47,14 @@ fn window(last: u16, step: i16) -> Vec<u16> {
 }
 
 /// The standing side's probes.
-pub(super) fn plan(last: u16, step: i16) -> Plan {
+pub(super) fn plan(base: Base, last: u16, step: i16) -> Plan {
     let ports = window(last, step);
-    let round = |begin: Duration| {
-        let shots = ports.iter().map(|port| Shot { base: Base::MAIN, port: *port });
+    let from = |begin: Duration, ports: &[u16]| {
+        let shots = ports.iter().map(|port| Shot { base, port: *port });
         shots.scan(begin, |at, shot| Some((std::mem::replace(at, *at + PACE), shot))).collect::<Plan>()
     };
-    [round(Duration::ZERO), round(AGAIN)].concat()
+    let (likely, others) = ports.split_at(LIKELY);
+    [from(Duration::ZERO, likely), from(LATER, others), from(AGAIN, &ports)].concat()
 }
 
 #[cfg(test)]
@@ -63,7 +69,7 @@ mod tests {
         assert_eq!(wide[..2], [5002, 5004]);
         assert!(wide.contains(&5001) && wide.contains(&5003), "the step may have been noise");
         for step in [1, -1, 2, 7, -64, i16::MAX, i16::MIN] {
-            assert!(plan(5000, step).len() <= MAX_PACKETS as usize);
+            assert!(plan(Base::MAIN, 5000, step).len() <= MAX_PACKETS as usize);
         }
     }
 }

@@ -27,7 +27,7 @@ mod tests;
 
 use crate::model::{Preset, presets};
 #[cfg(feature = "punchline")]
-pub use machines::{LATE, run, trace};
+pub use machines::{LATE, run, study, trace};
 pub use table::{Cell, Expected, Percentiles, Table, Timing, Word};
 
 /// What to run.

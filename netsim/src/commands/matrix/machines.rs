@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use netsim::matrix::{Plan, Timing, run as run_all, trace};
+use netsim::matrix::{Plan, Timing, run as run_all, study, trace};
 use netsim::model::Preset;
 use netsim::oracle::Relation;
 
@@ -15,6 +15,10 @@ pub(super) struct OfMachines {
     #[arg(long)]
     pub(super) trace: bool,
 
+    /// Play the pairs that each strategy of punching is for, 100 meetings each if not told, in place of the table
+    #[arg(long, conflicts_with_all = ["trace", "kinds", "format"])]
+    study: bool,
+
     /// In that meeting the one who is asked hears 200 ms late
     #[arg(long, requires = "trace")]
     late: bool,
@@ -23,7 +27,10 @@ pub(super) struct OfMachines {
 /// Runs it and prints.
 pub(super) fn run(arguments: &super::Arguments) -> anyhow::Result<ExitCode> {
     let kinds = super::kinds(&arguments.kinds)?;
-    let OfMachines { trace, late } = arguments.machines;
+    let OfMachines { trace, late, study } = arguments.machines;
+    if study {
+        return studies(arguments.seed, arguments.meetings.unwrap_or(100));
+    }
     if trace {
         return one_meeting(&kinds, if late { Timing::Late } else { Timing::Together }, arguments.seed);
     }
@@ -31,6 +38,19 @@ pub(super) fn run(arguments: &super::Arguments) -> anyhow::Result<ExitCode> {
     let plan = Plan { kinds, seed: arguments.seed, meetings };
     let table = run_all(&plan, Instant::now(), |done, all| super::progress(done, all, "cells"));
     super::show(&table, arguments.format)
+}
+
+fn studies(seed: u64, meetings: u64) -> anyhow::Result<ExitCode> {
+    let cases = study::cases();
+    let all = cases.len();
+    let of = |(n, case): (usize, study::Case)| {
+        let findings = study::study(&case, seed, meetings, Instant::now());
+        super::progress(n + 1, all, "pairs");
+        (case, findings)
+    };
+    let studied: Vec<_> = cases.into_iter().enumerate().map(of).collect();
+    super::print(&study::markdown(&studied))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn one_meeting(kinds: &[Preset], timing: Timing, seed: u64) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@ mod meeting;
 mod neighbour;
 mod profile;
 mod server;
+pub mod study;
 
 #[cfg(test)]
 mod discovery_tests;
