@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use stun_rs::attributes::ice::UseCandidate;
 use stun_rs::attributes::discovery::{ChangeRequest, ChangeRequestFlags, OtherAddress, ResponseOrigin};
+use stun_rs::attributes::ice::UseCandidate;
 use stun_rs::attributes::stun::{
     ErrorCode, Fingerprint, MessageIntegritySha256, UnknownAttributes, UserName, XorMappedAddress,
 };

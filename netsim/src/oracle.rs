@@ -1,7 +1,8 @@
 //! What physics allows between two hosts, from the behaviours alone: no packet is sent to find out.
 //!
-//! Everything that states an expectation asks here: [`direct_path_possible`] for what anybody could reach, [`plain_path`]
-//! for what plain probing with peer-reflexive candidates reaches, which is what Punchline's client does today.
+//! Everything that states an expectation asks here: [`direct_path_possible`] for what anybody could reach, and how surely;
+//! [`reachable`] for the same of those who have to be introduced first, which is what Punchline's own machines are held to;
+//! [`plain_path`] for what plain probing with peer-reflexive candidates reaches, without guessing a port.
 //!
 //! # Why plain probing works where it does
 //!
@@ -37,8 +38,11 @@ pub enum Relation {
 pub enum Verdict {
     /// A direct path, by plain probing.
     Direct,
-    /// A direct path, if the next external ports are foretold.
-    DirectWithPrediction,
+    /// A direct path with this probability, by foretelling the next external ports.
+    DirectWithPrediction {
+        /// In as many rounds as [`ROUNDS`].
+        p: f64,
+    },
     /// A direct path with this probability, by probing many ports from many sockets.
     DirectByChance {
         /// In one attempt of the size that [`Effort`] says.
@@ -58,6 +62,24 @@ pub struct Judgement {
     pub because: String,
 }
 
+impl Verdict {
+    /// How sure it is.
+    pub fn probability(self) -> f64 {
+        match self {
+            Verdict::Direct => 1.0,
+            Verdict::DirectWithPrediction { p } | Verdict::DirectByChance { p } => p,
+            Verdict::Relayed => 0.0,
+        }
+    }
+}
+
+/// How often the two look anew and predict.
+pub const ROUNDS: i32 = 4;
+/// Ports after the last one that are probed for a prediction.
+const WINDOW: f64 = 32.0;
+/// Ports of one sequential NAT toward which the other side lays mappings, where both are.
+const ROWS: f64 = 12.0;
+
 /// How many sockets one side opens and how many ports the other probes, in an attempt that leaves it to chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Effort {
@@ -71,7 +93,7 @@ impl Effort {
     /// Into a block of known position: what 32 sockets occupy of 1,024 ports, 128 probes find with 98 %.
     pub const BLOCK: Effort = Effort { sockets: 32, probes: 128 };
     /// Into all ports: the birthday paradox, 99 % after some 1,150 probes.
-    pub const BIRTHDAY: Effort = Effort { sockets: 256, probes: 1150 };
+    pub const BIRTHDAY: Effort = Effort { sockets: 256, probes: 1200 };
 
     /// The chance that a probe meets a socket among so many ports.
     pub fn chance(self, ports: u32) -> f64 {
@@ -91,13 +113,23 @@ pub fn direct_path_possible(a: &Access, b: &Access, relation: Relation) -> Judge
     candidates.reduce(better).unwrap_or_else(none)
 }
 
-/// Do plain probing, host candidates and peer-reflexive candidates find a path? The introduction needs UDP to the
-/// rendezvous, so that who has none finds nobody, not even on the LAN.
+/// The same for two who know of each other from a rendezvous: it takes UDP to be introduced, so that who has none finds nobody,
+/// not even on the LAN.
+pub fn reachable(a: &Access, b: &Access, relation: Relation) -> Verdict {
+    if reaches_rendezvous(a) && reaches_rendezvous(b) {
+        direct_path_possible(a, b, relation).verdict
+    } else {
+        Verdict::Relayed
+    }
+}
+
+fn reaches_rendezvous(access: &Access) -> bool {
+    Family::ALL.into_iter().filter_map(|family| Chain::of(access, family)).any(|chain| !chain.blocks_udp)
+}
+
+/// Do plain probing, host candidates and peer-reflexive candidates find a path?
 pub fn plain_path(a: &Access, b: &Access, relation: Relation) -> bool {
-    let reaches_rendezvous = |access: &Access| {
-        Family::ALL.into_iter().filter_map(|family| Chain::of(access, family)).any(|chain| !chain.blocks_udp)
-    };
-    reaches_rendezvous(a) && reaches_rendezvous(b) && direct_path_possible(a, b, relation).verdict == Verdict::Direct
+    reachable(a, b, relation) == Verdict::Direct
 }
 
 /// Does plain probing find a path between two behind routers of their own if `b` hears of it so late that `a`'s first probes
@@ -132,7 +164,8 @@ struct Chain {
 enum Foresight {
     /// A fresh socket keeps its port for the first whom it speaks to.
     Preserved,
-    Next,
+    /// The next one, or one a little further: up to so many go to others in between.
+    Next(u16),
     /// Somewhere within so many.
     Among(u32),
 }
@@ -161,7 +194,7 @@ impl Chain {
             // Where one mapping serves all, it stands, and nothing is to be foretold.
             _ if mapping == Mapping::EndpointIndependent => Foresight::Preserved,
             PortAssignment::Preserving | PortAssignment::PreservingOverloading => Foresight::Preserved,
-            PortAssignment::Sequential { .. } => Foresight::Next,
+            PortAssignment::Sequential { noise, .. } => Foresight::Next(noise),
             PortAssignment::Block { size } => Foresight::Among(u32::from(size)),
             PortAssignment::Parity => Foresight::Among(all / 2),
             PortAssignment::Random => Foresight::Among(all),
@@ -250,10 +283,13 @@ fn hears_first(a: &Chain, b: &Chain) -> bool {
 fn one_symmetric(symmetric: &Chain) -> Judgement {
     match symmetric.ports {
         Foresight::Preserved => judge(
-            Verdict::DirectWithPrediction,
+            Verdict::DirectWithPrediction { p: 1.0 },
             "a fresh socket on the symmetric side keeps its port for the first whom it speaks to",
         ),
-        Foresight::Next => judge(Verdict::DirectWithPrediction, "the symmetric side's next port can be foretold"),
+        Foresight::Next(others) => {
+            let p = in_rounds((WINDOW / f64::from(others.saturating_add(1))).min(1.0));
+            judge(Verdict::DirectWithPrediction { p }, "the symmetric side's next port can be foretold")
+        }
         Foresight::Among(ports) => {
             let all = ports > 16_384;
             let (effort, where_) =
@@ -267,20 +303,29 @@ fn one_symmetric(symmetric: &Chain) -> Judgement {
 }
 
 fn both_symmetric(a: &Chain, b: &Chain) -> Judgement {
-    match a.ports.max(b.ports) {
-        Foresight::Preserved | Foresight::Next => {
-            judge(Verdict::DirectWithPrediction, "both sides' next ports can be foretold")
+    // Every so manieth port is ours.
+    let share = |chain: &Chain| match chain.ports {
+        Foresight::Next(others) => Some(1.0 / (1.0 + f64::from(others) / 2.0)),
+        Foresight::Preserved => Some(1.0),
+        Foresight::Among(_) => None,
+    };
+    match share(a).zip(share(b)) {
+        Some((one, other)) => {
+            let p = in_rounds(1.0 - (1.0 - one * other).powf(ROWS));
+            judge(Verdict::DirectWithPrediction { p }, "both sides' next ports can be foretold")
         }
-        Foresight::Among(_) => {
-            judge(Verdict::Relayed, "both sides are symmetric, and one port at least cannot be foretold")
-        }
+        None => judge(Verdict::Relayed, "both sides are symmetric, and one port at least cannot be foretold"),
     }
+}
+
+fn in_rounds(p: f64) -> f64 {
+    1.0 - (1.0 - p).powi(ROUNDS)
 }
 
 fn better(one: Judgement, other: Judgement) -> Judgement {
     let rank = |judgement: &Judgement| match judgement.verdict {
         Verdict::Direct => 0,
-        Verdict::DirectWithPrediction => 1,
+        Verdict::DirectWithPrediction { .. } => 1,
         Verdict::DirectByChance { .. } => 2,
         Verdict::Relayed => 3,
     };
@@ -295,7 +340,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Direct => f.pad("direct"),
-            Verdict::DirectWithPrediction => f.pad("direct with prediction"),
+            Verdict::DirectWithPrediction { p } => f.pad(&format!("direct with prediction, {:.0} %", p * 100.0)),
             Verdict::DirectByChance { p } => f.pad(&format!("direct by chance, {:.0} %", p * 100.0)),
             Verdict::Relayed => f.pad("relayed"),
         }

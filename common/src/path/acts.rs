@@ -138,7 +138,8 @@ impl Rounds {
             self.fresh.push(base);
         }
         let [first, later] = size.volleys;
-        let at = now + if self.number == 0 { first } else { later };
+        let at = now + if self.volleys == 0 { first } else { later };
+        self.volleys += 1;
         self.shots.add(strategy, scatter::volley(&self.fresh, port), at);
         (Act::Shooting, now + size.over)
     }
@@ -168,6 +169,7 @@ impl Rounds {
             birthday => {
                 if birthday == Birthday::Unasked {
                     self.birthday = Birthday::Asked;
+                    self.report.ending = Ending::BirthdayNotGranted;
                     self.requests.push_back(Request::BirthdayWanted);
                 }
                 (Act::Wanting { range }, now + scatter::LONGEST_RUN)

@@ -214,8 +214,7 @@ impl Checklist {
                 None => return None,
             };
             let found = self.checks.iter().any(|check| check.found && check.is(base, destination));
-            let (sent, budget) =
-                if found { (&mut self.sent_to_found, FOUND_BUDGET) } else { (&mut self.sent, BUDGET) };
+            let (sent, budget) = if found { (&mut self.sent_to_found, FOUND_BUDGET) } else { (&mut self.sent, BUDGET) };
             if *sent >= budget {
                 continue;
             }
@@ -264,11 +263,7 @@ impl Checklist {
 
     fn open(&self) -> Open {
         let offered = self.sent < BUDGET;
-        Open {
-            offered,
-            hosts: offered && self.sent_to_hosts < HOST_SHARE,
-            found: self.sent_to_found < FOUND_BUDGET,
-        }
+        Open { offered, hosts: offered && self.sent_to_hosts < HOST_SHARE, found: self.sent_to_found < FOUND_BUDGET }
     }
 
     pub(super) fn is_outstanding(&self, transaction: TransactionId) -> bool {

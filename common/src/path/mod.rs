@@ -49,6 +49,8 @@ pub mod sweep;
 mod throttle;
 
 #[cfg(test)]
+mod guessing_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod toy_net;
@@ -483,7 +485,11 @@ impl Agent {
         let Probe { base, destination, transaction, nominates } = probe;
         let encode = if nominates { stun::encode_nomination } else { stun::encode_probe };
         trace!(?base, %destination, "probe");
-        self.transmits.push_back(Transmit { base, destination, payload: encode(transaction, &self.username, &self.own) });
+        self.transmits.push_back(Transmit {
+            base,
+            destination,
+            payload: encode(transaction, &self.username, &self.own),
+        });
     }
 }
 

@@ -114,9 +114,9 @@ impl Observation {
 
     /// Is there nothing more to come?
     pub(super) fn is_settled(&self, now: Instant) -> bool {
-        self.questions.iter().all(|question| {
-            question.mapped.is_some() || (question.tries >= TRIES && now >= self.due(question))
-        })
+        self.questions
+            .iter()
+            .all(|question| question.mapped.is_some() || (question.tries >= TRIES && now >= self.due(question)))
     }
 
     /// What was seen, in the order of the questions.

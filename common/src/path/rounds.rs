@@ -107,6 +107,8 @@ pub(super) struct Rounds {
     /// Two mappings that stood did not meet: perhaps one only looks as if it did.
     pub(super) doubtful: bool,
     pub(super) birthday: Birthday,
+    /// How often many sockets have sent.
+    pub(super) volleys: u8,
     /// Rounds in which there was nothing to try.
     pub(super) hopeless: u8,
 }
@@ -147,6 +149,7 @@ impl Rounds {
             peer: None,
             doubtful: false,
             birthday: Birthday::Unasked,
+            volleys: 0,
             hopeless: 0,
         };
         rounds.report.ending = Ending::Exhausted;
@@ -201,17 +204,8 @@ impl Rounds {
             Phase::Quiet { until } if now >= *until => self.begin(1, now),
             Phase::Looking { many } if self.observation.is_settled(now) => self.looked(*many, now),
             Phase::Told { own, sent } if now >= self.fire_at(*sent) => self.fire(*own, now),
-            Phase::Acting { until, act } => {
-                let (until, waiting) = (*until, matches!(act, Act::Wanting { .. }));
-                if now >= until {
-                    if waiting {
-                        self.report.ending = Ending::BirthdayNotGranted;
-                    }
-                    self.next_round(now);
-                } else {
-                    self.go_on(now);
-                }
-            }
+            Phase::Acting { until, .. } if now >= *until => self.next_round(now),
+            Phase::Acting { .. } => self.go_on(now),
             _ => {}
         }
     }
@@ -239,12 +233,7 @@ impl Rounds {
         // Two of the server's ports do not tell a mapping by address from one for all.
         let sure = self.config.endpoints.alternate.is_some()
             || self.config.profile.mapping == Some(Mapping::EndpointIndependent);
-        let seen = Seen {
-            observed: self.config.observed,
-            fresh: &fresh,
-            again,
-            trusting: sure || !self.doubtful,
-        };
+        let seen = Seen { observed: self.config.observed, fresh: &fresh, again, trusting: sure || !self.doubtful };
         let own = look(&seen).unwrap_or_else(|| {
             self.report.ending = Ending::NothingObserved;
             self.fresh.clear();
@@ -319,7 +308,8 @@ impl Rounds {
 
     /// The peer's word.
     pub(super) fn handle_prediction(&mut self, word: Prediction, now: Instant) {
-        if !word.is_sane() || word.round < self.number || word.round >= MAX_ROUNDS || matches!(self.phase, Phase::Over) {
+        if !word.is_sane() || word.round < self.number || word.round >= MAX_ROUNDS || matches!(self.phase, Phase::Over)
+        {
             debug!("a prediction out of its time");
             return;
         }
@@ -353,6 +343,7 @@ impl Rounds {
             return;
         }
         self.birthday = Birthday::Granted { since: now, runs: 0 };
+        self.report.ending = Ending::Exhausted;
         if let Phase::Acting { act: Act::Wanting { range }, .. } = self.phase {
             let (act, until) = self.want_birthday(range, now);
             self.phase = Phase::Acting { act, until };

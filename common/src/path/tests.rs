@@ -55,7 +55,12 @@ fn the_peer_is_heard_one_way_before_the_path_is_certain() {
         let heard: Vec<_> =
             world.events[who].iter().filter(|(_, event)| matches!(event, Event::Heard { .. })).collect();
         let (remote, _, _) = punched(&world, who);
-        assert_eq!(heard, [&(HOP * 2 + ms(40), Event::Heard { base: Base::MAIN, remote: remote.address })], "{:?}", world.events);
+        assert_eq!(
+            heard,
+            [&(HOP * 2 + ms(40), Event::Heard { base: Base::MAIN, remote: remote.address })],
+            "{:?}",
+            world.events
+        );
     }
 }
 

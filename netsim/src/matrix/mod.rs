@@ -2,12 +2,12 @@
 //!
 //! A cell is some meetings of two behind routers of these kinds. It says how many ended with a direct path on both sides, how
 //! long after asking that was, when the first message had arrived, and what it cost; [`Cell::agrees`] compares that with
-//! [`oracle::plain_path`](crate::oracle::plain_path), which knows the behaviours and sends nothing. There are two ways to
-//! have a meeting:
+//! the oracle, which knows the behaviours and sends nothing. There are two ways to have a meeting:
 //!
 //! - `machines`: `common`'s own punching machine on both sides, introduced by the rendezvous' own decisions, over the model's
-//!   NATs in virtual time. This is the one part of the crate that knows Punchline; it is behind the feature `punchline`.
-//! - `programs`: any two real programs in real hosts (Linux). What is asked of them stands in `netsim/docs/matrix.md`.
+//!   NATs in virtual time, held to [`oracle::reachable`](crate::oracle::reachable). This is the one part of the crate that knows Punchline; it is behind the feature `punchline`.
+//! - `programs`: any two real programs in real hosts (Linux), held to [`oracle::plain_path`](crate::oracle::plain_path). What is
+//!   asked of them stands in `netsim/docs/matrix.md`.
 //!
 //! Both fill a [`Table`], which `render` prints as text, Markdown and JSON, `heat_map` draws, and `page` makes a page of.
 

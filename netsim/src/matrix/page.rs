@@ -34,8 +34,7 @@ const COLUMNS: &str = "<thead><tr><th>asks<th>is asked<th>direct<th>path, ms<th>
 
 const ABOUT: &str = "\
 The row asks, the column is asked. A number is the milliseconds from asking to a direct path on both sides, the median of the \
-meetings; point at a square for the rest. A red frame is a cell that is not what the oracle expects of plain probing, a plus is \
-one that is better. Below, times and datagrams are the median and, after the slash, the 95th percentile.";
+meetings; point at a square for the rest. A red frame is a cell that is not what the oracle expects, a plus is one that is better. Below, times and datagrams are the median and, after the slash, the 95th percentile.";
 
 impl Table {
     /// As a page of HTML.

@@ -12,6 +12,7 @@ impl Cell {
     pub(super) fn expected_in_words(&self) -> &'static str {
         match self.expected {
             Expected::Direct => "direct",
+            Expected::Likely => "likely",
             Expected::NoPath => "no path",
             Expected::Either => "either",
         }
@@ -38,7 +39,7 @@ impl Cell {
 
 const LEGEND: &str = "number = milliseconds from asking to a direct path on both sides (median)   n/m = sometimes\n\
                       R = relayed   ○ = no direct path, though possible   · = none is possible   - = not by this driver\n\
-                      ! = not as the oracle says   + = more than plain probing reaches";
+                      ! = not as the oracle says   + = more than was expected";
 
 impl Table {
     /// For a terminal.
@@ -85,10 +86,11 @@ impl Table {
             let apart = apart.map(Cell::short).unwrap_or_default();
             let _ = writeln!(out, "   {:width$}                    {:>5}   {apart:>10}", lan.row, lan.short());
         }
-        if self.late().next().is_some() {
+        let spoilt = self.spoilt_by_late_words();
+        if !spoilt.is_empty() {
             let _ = writeln!(out, "\nno path any more if the second hears late:");
         }
-        for (column, rows) in self.spoilt_by_late_words() {
+        for (column, rows) in spoilt {
             let _ = writeln!(out, "   {} x {column}", rows.join(", "));
         }
     }
@@ -170,12 +172,29 @@ impl Table {
     }
 
     fn late_words(&self, out: &mut String) {
-        let _ = write!(
-            out,
-            "\n## When one hears late\n\n{LATE_WORDS}\n\n| who hears late | no path any more from |\n|---|---|\n"
-        );
-        for (column, rows) in self.spoilt_by_late_words() {
-            let _ = writeln!(out, "| `{column}` | {} |", rows.join(", "));
+        let _ = write!(out, "\n## When one hears late\n\n{LATE_WORDS}\n\n");
+        let of_words = |late: &Cell| {
+            let first = self.cell(&late.row, &late.column)?;
+            let (before, after) = (first.direct_ms?.p50, late.direct_ms?.p50);
+            (before + 2 * LATE_MS < after).then(|| (late.column.clone(), format!("{} ({after})", late.row)))
+        };
+        let mut slower: Vec<(String, Vec<String>)> = Vec::new();
+        for (column, row) in self.late().filter(|late| late.expected == Expected::Direct).filter_map(of_words) {
+            match slower.iter_mut().find(|(known, _)| *known == column) {
+                Some((_, rows)) => rows.push(row),
+                None => slower.push((column, vec![row])),
+            }
+        }
+        let spoilt = self.spoilt_by_late_words();
+        let _ = writeln!(out, "| who hears late | direct long after the delay (ms from asking) | no path any more |");
+        let _ = writeln!(out, "|---|---|---|");
+        for kind in &self.kinds {
+            let slow = slower.iter().find(|(column, _)| column == kind).map(|(_, rows)| rows.join(", "));
+            let lost = spoilt.iter().find(|(column, _)| column == kind).map(|(_, rows)| rows.join(", "));
+            if slow.is_some() || lost.is_some() {
+                let none = || "none".to_owned();
+                let _ = writeln!(out, "| `{kind}` | {} | {} |", slow.unwrap_or_else(none), lost.unwrap_or_else(none));
+            }
         }
     }
 
@@ -194,24 +213,32 @@ impl Table {
 
     /// One line for each reason, with the pairs that it holds for.
     fn why(&self, out: &mut String) {
-        let mut reasons: Vec<(Verdict, &str, Vec<String>)> = Vec::new();
-        for cell in self.in_relation(Relation::Separate) {
+        let mut reasons: Vec<(Verdict, &str, Vec<String>, [usize; 2])> = Vec::new();
+        for cell in self.in_relation(Relation::Separate).filter(|cell| cell.possible.verdict != Verdict::Direct) {
+            let because = cell.possible.because.as_str();
+            let known = |(verdict, known, ..): &(Verdict, &str, Vec<String>, [usize; 2])| {
+                *known == because && *verdict == cell.possible.verdict
+            };
+            let place = reasons.iter().position(known).unwrap_or_else(|| {
+                reasons.push((cell.possible.verdict, because, Vec::new(), [0; 2]));
+                reasons.len() - 1
+            });
+            let (_, _, pairs, [direct, meetings]) = &mut reasons[place];
+            *direct += cell.direct;
+            *meetings += cell.meetings;
             // The oracle says the same of both orders.
             let order = |name: &str| self.kinds.iter().position(|kind| kind == name);
-            if cell.word() == Word::Direct || order(&cell.row) > order(&cell.column) {
-                continue;
-            }
-            let pair = format!("{} × {}", cell.row, cell.column);
-            let because = cell.possible.because.as_str();
-            match reasons.iter_mut().find(|(verdict, known, _)| *known == because && *verdict == cell.possible.verdict)
-            {
-                Some((.., pairs)) => pairs.push(pair),
-                None => reasons.push((cell.possible.verdict, because, vec![pair])),
+            if order(&cell.row) <= order(&cell.column) {
+                pairs.push(format!("{} × {}", cell.row, cell.column));
             }
         }
-        let _ = write!(out, "\n## Why not\n\n{WHY}\n\n| possible | because | pairs |\n|---|---|---|\n");
-        for (verdict, because, pairs) in reasons {
-            let _ = writeln!(out, "| {verdict} | {because} | {} |", pairs.join(", "));
+        reasons.sort_by(|a, b| b.0.probability().total_cmp(&a.0.probability()));
+        let _ = write!(
+            out,
+            "\n## By guessing, and not at all\n\n{WHY}\n\n| possible | because | meetings | pairs |\n|---|---|--:|---|\n"
+        );
+        for (verdict, because, pairs, [direct, meetings]) in reasons {
+            let _ = writeln!(out, "| {verdict} | {because} | {direct} of {meetings} | {} |", pairs.join(", "));
         }
     }
 
@@ -260,26 +287,30 @@ Written by `cargo run -p netsim -- matrix --format markdown`, and compared by a 
 
 Every kind of access meets every other, in virtual time: the client's own punching machine on both sides, introduced by the
 rendezvous' own decisions, over the NAT model of `netsim`. Lines take 5 to 25 ms one way, drawn anew for each meeting, and lose
-nothing. Every cell is what the oracle (`netsim::oracle`) says of what is built today.
+nothing. Every cell is what the oracle (`netsim::oracle`) says. How often each strategy finds its path, how soon and at what
+price, over many more meetings, is in `docs/decisions.md`.
 ";
 
 const MARKDOWN_LEGEND: &str = "\
-A number is the milliseconds from asking to a direct path that both sides have validated, the median of the meetings. `○` is
-not yet: none of the meetings ended with a direct path, but one is possible. `·`: none is possible, whatever one does.";
+A number is the milliseconds from asking to a direct path that both sides have validated, the median of the meetings. `n/m`: some
+of them, where ports have to be guessed. `○` is not yet: none of the meetings ended with a direct path, but one is possible. `·`: none is possible, whatever one does.";
 
 const TOGETHER: &str = "\
 On one LAN they meet by their host candidates. Kept apart (a guest network, a carrier's subscribers), only a NAT that hairpins
 lets them meet.";
 
+/// By how much a late word is late.
+const LATE_MS: u64 = 200;
+
 const LATE_WORDS: &str = "\
 All of it once more, with a word to the column that comes 200 ms late (a packet was lost), so that the row's probes are
 there before the column has sent any. Where a stray packet occupies the endpoint, the column's mapping has moved by then: its
-probes come from a port that nobody foretold, and the row's filter keeps them out unless it does not look at ports. Every other
-cell stays as it is above.";
+probes come from a port that nobody foretold, and the row's filter keeps them out unless it does not look at ports. Then both take
+fresh sockets. Every other cell is later by the delay and stays as it is above.";
 
 const COST: &str = "\
 Of the direct cells, the middle one. The first message is there when each side has the other's: as soon as a side has a path, it
 sends one datagram. What QUIC's handshake adds to that is not in here; with real clients it is, in `netsim matrix --driver wire`.";
 
 const WHY: &str = "\
-What the oracle says of the pairs without a direct path today.";
+What the oracle says of the pairs for which plain probing is not enough, and what became of their meetings.";

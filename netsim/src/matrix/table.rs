@@ -16,12 +16,14 @@ pub enum Timing {
     Late,
 }
 
-/// What the oracle says of what plain probing reaches.
+/// What the oracle says of what those who meet should reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expected {
     /// A direct path, each time.
     Direct,
+    /// A direct path, four times in five at least: ports have to be guessed.
+    Likely,
     /// None.
     NoPath,
     /// It hangs on whose first probe is earlier, which nobody says here: lines without delay and a router that strays spoil.
@@ -41,7 +43,7 @@ pub struct Cell {
     pub timing: Timing,
     /// What anybody could reach.
     pub possible: Judgement,
-    /// What plain probing should reach.
+    /// What these two should reach.
     pub expected: Expected,
     /// All of them.
     pub meetings: usize,
@@ -120,18 +122,19 @@ impl Cell {
         }
     }
 
-    /// Is this what the oracle expects of plain probing?
+    /// Is this what the oracle expects?
     pub fn agrees(&self) -> bool {
         self.one_sided == 0
             && match self.expected {
                 _ if self.meetings == 0 => true,
                 Expected::Direct => self.direct == self.meetings,
+                Expected::Likely => self.direct * 5 >= self.meetings * 4,
                 Expected::NoPath => self.direct == 0,
                 Expected::Either => true,
             }
     }
 
-    /// Did it find more than plain probing does, as physics allows? Predicting ports and birthday attacks do.
+    /// Did it find more than was expected, and physics allows it?
     pub fn surpasses(&self) -> bool {
         let more = self.expected == Expected::NoPath && self.direct > 0;
         more && self.one_sided == 0 && self.possible.verdict != Verdict::Relayed
@@ -217,6 +220,8 @@ mod tests {
         assert_eq!(judged(Expected::NoPath, chance, [2, 0, 0, 0]), (Word::NotYet, true, false));
         assert_eq!(judged(Expected::NoPath, Verdict::Relayed, [2, 1, 0, 0]), (Word::Sometimes, false, false));
         assert_eq!(judged(Expected::NoPath, Verdict::Relayed, [2, 0, 0, 0]), (Word::Impossible, true, false));
+        assert_eq!(judged(Expected::Likely, chance, [5, 4, 0, 0]), (Word::Sometimes, true, false));
+        assert_eq!(judged(Expected::Likely, chance, [5, 3, 0, 0]), (Word::Sometimes, false, false));
         assert_eq!(judged(Expected::Either, direct, [2, 1, 0, 0]), (Word::Sometimes, true, false));
         assert_eq!(judged(Expected::Either, direct, [2, 1, 0, 1]), (Word::Sometimes, false, false));
         assert_eq!(judged(Expected::Direct, direct, [0, 0, 0, 0]), (Word::NotByThisDriver, true, false));

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use common::candidate::{Candidate, CandidateKind, Contents, pack, unpack};
 use common::identity::PeerId;
 use common::introduction::{
-    FromServer, Introduce, Introduction, IntroductionId, MAX_CONTROL_FRAME, Register, Registered, Role, ToServer, Trickle,
+    FromServer, Introduce, Introduction, IntroductionId, MAX_CONTROL_FRAME, Register, Registered, Role, ToServer,
+    Trickle,
 };
 use common::nat::NatProfile;
 use common::pairing::Pairing;
@@ -181,16 +182,17 @@ impl Client {
     /// As the client does: host candidates first, and the responder's own follow by trickling.
     fn introduced(&mut self, introduction: Introduction, now: Instant) {
         let seed = introduction.id.to_bytes().repeat(4).try_into().unwrap_or_default();
-        let guessing = self.registered.as_ref().zip(introduction.addresses.first()).map(|(registered, peer)| Guessing {
-            server: self.server,
-            endpoints: registered.stun,
-            observed: registered.observed,
-            peer: *peer,
-            profile: self.profile,
-            peer_profile: introduction.profile,
-            birthday: true,
-            seed,
-        });
+        let guessing =
+            self.registered.as_ref().zip(introduction.addresses.first()).map(|(registered, peer)| Guessing {
+                server: self.server,
+                endpoints: registered.stun,
+                observed: registered.observed,
+                peer: *peer,
+                profile: self.profile,
+                peer_profile: introduction.profile,
+                birthday: true,
+                seed,
+            });
         let own_reflexive = self.registered.as_ref().map(|registered| registered.observed.ip());
         let keepalive = Keepalive::default();
         let config = Config { introduction: introduction.id, own_reflexive, keepalive, guessing };

@@ -9,6 +9,8 @@ pub mod study;
 
 #[cfg(test)]
 mod discovery_tests;
+#[cfg(test)]
+mod study_tests;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::{Cell, Expected, Percentiles, Plan, Table, Timing};
 use crate::model::{Access, Preset};
-use crate::oracle::{self, Relation};
+use crate::oracle::{self, Relation, Verdict};
 use meeting::{Cast, Ending, Meeting, Script, Stage};
 
 /// How late a late word is. A lost packet of QUIC is sent again after a probe timeout, about three round trips of a short
@@ -118,9 +120,11 @@ impl Job<'_> {
             .collect();
         let count = |wanted: Ending| meetings.iter().filter(|meeting| meeting.outcome == wanted).count();
         let times: Vec<Duration> = meetings.iter().filter_map(|meeting| meeting.outcome.time()).collect();
-        let expected_direct = match self.timing {
-            Timing::Together => oracle::plain_path(access[0], access[1], self.relation),
-            Timing::Late => oracle::plain_path_when_late(access[0], access[1]),
+        // A word that comes late costs time, and no path.
+        let expected = match oracle::reachable(access[0], access[1], self.relation) {
+            Verdict::Direct => Expected::Direct,
+            Verdict::DirectWithPrediction { .. } | Verdict::DirectByChance { .. } => Expected::Likely,
+            Verdict::Relayed => Expected::NoPath,
         };
         Cell {
             row: self.row.name.to_owned(),
@@ -128,7 +132,7 @@ impl Job<'_> {
             relation: self.relation,
             timing: self.timing,
             possible: oracle::direct_path_possible(access[0], access[1], self.relation),
-            expected: if expected_direct { Expected::Direct } else { Expected::NoPath },
+            expected,
             meetings: meetings.len(),
             direct: times.len(),
             relayed: 0,

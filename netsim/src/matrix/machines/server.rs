@@ -76,7 +76,8 @@ impl Rendezvous {
         let key = (datagram.source, datagram.destination);
         let next = ConnectionId(self.connections.len() as u64);
         let connection = *self.connections.entry(key).or_insert_with(|| {
-            let layout = self.stun.iter().map(|(layout, _)| layout).find(|layout| layout.ip == datagram.destination.ip());
+            let layout =
+                self.stun.iter().map(|(layout, _)| layout).find(|layout| layout.ip == datagram.destination.ip());
             let second = layout.and_then(|layout| layout.second_ip);
             let alternate = second.map(|second| SocketAddr::new(second, PORT));
             let stun = StunEndpoints { alternate_port: ALTERNATE_PORT, alternate };

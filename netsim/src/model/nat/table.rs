@@ -99,6 +99,8 @@ pub(super) struct Table {
     filtering: Filtering,
     entries: BTreeMap<Key, Entry>,
     places: BTreeMap<Place, Key>,
+    /// Those of an internal endpoint, by age.
+    ages: BTreeMap<(SocketAddr, Protocol, u64), Key>,
     strays: BTreeMap<Place, Instant>,
     serial: u64,
 }
@@ -110,6 +112,7 @@ impl Table {
             filtering,
             entries: BTreeMap::new(),
             places: BTreeMap::new(),
+            ages: BTreeMap::new(),
             strays: BTreeMap::new(),
             serial: 0,
         }
@@ -123,13 +126,8 @@ impl Table {
 
     /// The external endpoint of the youngest living mapping of this internal endpoint.
     pub(super) fn youngest_of(&self, internal: SocketAddr, protocol: Protocol, now: Instant) -> Option<SocketAddr> {
-        let first = Key { internal, protocol, scope: Scope::EVERYONE };
-        self.entries
-            .range(first..)
-            .take_while(|(key, _)| key.internal == internal && key.protocol == protocol)
-            .filter(|(key, entry)| self.is_alive(key, entry, now))
-            .max_by_key(|(_, entry)| entry.serial)
-            .map(|(_, entry)| entry.place.external)
+        let own = self.ages.range((internal, protocol, 0)..=(internal, protocol, u64::MAX)).rev();
+        own.map(|(_, key)| key).find_map(|key| self.external(key, now))
     }
 
     /// Living mappings of a host.
@@ -163,6 +161,7 @@ impl Table {
         }
         self.serial += 1;
         self.places.insert(place, key);
+        self.ages.insert((key.internal, key.protocol, self.serial), key);
         self.entries.insert(key, Entry { place, serial: self.serial, sessions: BTreeMap::new() });
     }
 
@@ -188,21 +187,22 @@ impl Table {
         remote: SocketAddr,
         now: Instant,
     ) -> Result<Key, bool> {
-        // One that is for this remote endpoint alone stands before those for others, through which it may come as well.
+        // One that is for this remote endpoint alone stands before those for others, through which it may come as well,
+        // unless the filter looks at ports: then those are for others only.
         let exact = Place { protocol, external, remote: Some(remote) };
         let first = Place { remote: None, ..exact };
-        let here = self.places.range(first..).take_while(|(at, _)| at.protocol == protocol && at.external == external);
-        let exact = self.places.get_key_value(&exact);
-        let mut mapped = false;
-        for (_, key) in exact.into_iter().chain(here) {
+        let here =
+            || self.places.range(first..).take_while(|(at, _)| at.protocol == protocol && at.external == external);
+        let strict = self.filtering == Filtering::AddressAndPortDependent;
+        let others = here().take_while(|(at, _)| !strict || at.remote.is_none());
+        for (_, key) in self.places.get_key_value(&exact).into_iter().chain(others) {
             let Some(entry) = self.entries.get(key) else { continue };
-            mapped |= self.is_alive(key, entry, now);
             let session = entry.sessions.get(&Scope::of_filter(self.filtering, remote));
             if session.is_some_and(|session| session.is_alive(protocol, &self.lifetimes, now)) {
                 return Ok(*key);
             }
         }
-        Err(mapped)
+        Err(here().any(|(_, key)| self.external(key, now).is_some()))
     }
 
     /// A packet was let in through a mapping.
@@ -246,6 +246,7 @@ impl Table {
     fn remove(&mut self, key: &Key) {
         if let Some(entry) = self.entries.remove(key) {
             self.places.remove(&entry.place);
+            self.ages.remove(&(key.internal, key.protocol, entry.serial));
         }
     }
 }

@@ -1,0 +1,180 @@
+//! Each strategy keeps what it promises, and no belief about one's own NAT costs a path.
+//!
+//! A failure names its seed; `NETSIM_SEED=n cargo test -p netsim --lib study` plays that one alone, and with
+//! `NETSIM_SEEDS=m` the m from there on.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "virtual time has to start somewhere, and only the clock makes an Instant"
+)]
+
+use std::time::Instant;
+
+use common::path::{Ending, FOUND_BUDGET, MAX_SOCKETS, Strategy, rounds, scatter, sequential, sweep};
+
+use super::meeting::{Cast, Meeting};
+use super::study::{Belief, Case, Findings, cases, play, study};
+use crate::model::behaviour::PortAssignment;
+use crate::model::{Behaviour, Random, presets};
+
+/// The first seed, and how many.
+fn seeds(count: u64) -> (u64, u64) {
+    let named = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    match (named("NETSIM_SEED"), named("NETSIM_SEEDS")) {
+        (Some(seed), many) => (seed, many.unwrap_or(1)),
+        (None, many) => (1000, many.unwrap_or(count)),
+    }
+}
+
+fn find(name: &str, neighbours: u32) -> Case {
+    let found = cases().into_iter().find(|case| case.name == name && case.neighbours == neighbours);
+    found.unwrap_or_else(|| panic!("no case {name}"))
+}
+
+/// At least so many percent within the first, second and third mark.
+fn promise(case: &Case, count: u64, least: [usize; 3]) {
+    let (seed, count) = seeds(count);
+    let findings = study(case, seed, count, Instant::now());
+    let Findings { within, meetings, .. } = &findings;
+    for (within, least) in within.iter().zip(least) {
+        assert!(within * 100 >= least * meetings, "{findings:?} {case:?}");
+    }
+}
+
+#[test]
+fn a_sequential_nat_is_foretold_within_three_seconds_alone_or_among_others() {
+    for neighbours in [0, 5] {
+        for name in [
+            "sequential × port-restricted",
+            "port-restricted × sequential",
+            "sequential, up to 2 others between × port-restricted",
+            "sequential × accepts input",
+        ] {
+            promise(&find(name, neighbours), 40, [95, 95, 95]);
+        }
+    }
+}
+
+#[test]
+fn two_sequential_nats_meet_within_three_seconds_alone_or_among_others() {
+    for neighbours in [0, 5] {
+        promise(&find("sequential × sequential", neighbours), 40, [95, 95, 95]);
+        promise(&find("sequential × sequential, up to 2 others between on both", neighbours), 40, [50, 95, 95]);
+    }
+}
+
+#[test]
+fn a_block_of_ports_is_guessed_within_three_seconds() {
+    for name in ["block of 512 × port-restricted", "block of 1,024 × port-restricted", "block of 1,024 × accepts input"]
+    {
+        promise(&find(name, 0), 40, [50, 95, 95]);
+    }
+}
+
+#[test]
+fn a_birthday_run_finds_half_within_three_seconds_and_nearly_all_within_twelve() {
+    promise(&find("random × port-restricted", 0), 40, [0, 50, 95]);
+    promise(&find("port-restricted × random", 5), 20, [0, 50, 95]);
+    promise(&find("random × accepts input", 0), 20, [0, 0, 95]);
+}
+
+#[test]
+fn routers_that_accept_input_meet_within_three_seconds_if_one_hears_late() {
+    for case in cases().iter().filter(|case| case.late) {
+        promise(case, 40, [95, 95, 95]);
+    }
+}
+
+#[test]
+fn lost_packets_cost_time_and_no_path() {
+    for (name, least) in [
+        ("sequential × port-restricted", [50, 90, 95]),
+        ("sequential × sequential", [50, 90, 95]),
+        ("block of 1,024 × port-restricted", [50, 90, 95]),
+    ] {
+        promise(&Case { loss: 0.01, ..find(name, 0) }, 40, least);
+    }
+}
+
+#[test]
+fn two_who_are_both_random_say_so_and_stop_early() {
+    let (seed, count) = seeds(10);
+    let case = find("random × random", 0);
+    let cast = Cast::new().expect("keys");
+    for seed in seed..seed + count {
+        let Meeting { reports, outcome, .. } = play(&cast, &case, seed, Instant::now());
+        assert_eq!(outcome.time(), None);
+        for report in reports {
+            let report = report.expect("an agent");
+            assert_eq!(report.ending, Ending::BothUnforeseeable, "seed {seed}");
+            assert_eq!(report.of(Strategy::Birthday).packets + report.of(Strategy::Block).packets, 0, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_profile_costs_time_and_no_path() {
+    for belief in [Belief::None, Belief::Friendly, Belief::Symmetric] {
+        for (name, least) in [
+            ("sequential × port-restricted", [0, 95, 95]),
+            ("sequential × sequential", [0, 95, 95]),
+            ("block of 1,024 × port-restricted", [0, 95, 95]),
+            ("random × port-restricted", [0, 50, 95]),
+        ] {
+            promise(&Case { belief, ..find(name, 0) }, 20, least);
+        }
+        for case in cases().into_iter().filter(|case| case.late) {
+            promise(&Case { belief, ..case }, 20, [50, 95, 95]);
+        }
+    }
+}
+
+#[test]
+fn whatever_two_nats_meet_every_cap_holds_and_who_can_meet_does() {
+    let (first, count) = seeds(60);
+    let cast = Cast::new().expect("keys");
+    for seed in first..first + count {
+        let mut luck = Random::new(seed);
+        let mut draw = |bound: u64| luck.below(bound);
+        let mut nat = || -> Behaviour {
+            let steps = [1, 2, -1, 4];
+            let sequential =
+                |step, noise| presets::symmetric_random().ports(PortAssignment::Sequential { step, noise });
+            match draw(7) {
+                0 => presets::home(),
+                1 => presets::home_open(),
+                2 => presets::port_restricted(),
+                3 => sequential(steps[draw(4) as usize], 0),
+                4 => sequential(1, draw(3) as u16),
+                5 => presets::symmetric_random().ports(PortAssignment::Block { size: 512 }),
+                _ => presets::symmetric_random(),
+            }
+        };
+        let nats = [nat(), nat()];
+        let sequential = |nat: &Behaviour| matches!(nat.ports, PortAssignment::Sequential { .. });
+        let standing = |nat: &Behaviour| nat.seen_mapping() == crate::model::behaviour::Mapping::EndpointIndependent;
+        let sure = match &nats {
+            [a, b] if standing(a) || standing(b) => true,
+            [a, b] => sequential(a) && sequential(b),
+        };
+        let belief = [Belief::True, Belief::None, Belief::Friendly, Belief::Symmetric][draw(4) as usize];
+        let late = draw(2) == 1;
+        let neighbours = draw(2) as u32 * 5;
+        let case = Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0 };
+        let Meeting { reports, outcome, sockets, .. } = play(&cast, &case, seed, Instant::now());
+        assert_eq!(outcome.time().is_some(), sure, "NETSIM_SEED={seed}: {outcome:?} {reports:?} {case:?}");
+        assert!(sockets <= MAX_SOCKETS, "NETSIM_SEED={seed}: {sockets}");
+        for report in reports.into_iter().flatten() {
+            let rounds = u32::from(rounds::MAX_ROUNDS);
+            let packets = |strategy| report.of(strategy).packets;
+            assert!(packets(Strategy::Plain) <= common::path::BUDGET + FOUND_BUDGET, "NETSIM_SEED={seed}");
+            assert!(packets(Strategy::FreshSocket) <= 8 * rounds, "NETSIM_SEED={seed}");
+            assert!(packets(Strategy::Sequential) <= sequential::MAX_PACKETS * rounds, "NETSIM_SEED={seed}");
+            assert!(packets(Strategy::Sweep) <= sweep::PROBES as u32 * rounds, "NETSIM_SEED={seed}");
+            assert!(packets(Strategy::Block) <= u32::from(scatter::BLOCK.probes) * rounds, "NETSIM_SEED={seed}");
+            let runs = u32::from(scatter::BIRTHDAY.probes) * u32::from(scatter::RUNS);
+            assert!(packets(Strategy::Birthday) <= runs, "NETSIM_SEED={seed}");
+            assert!(packets(Strategy::Observation) <= 3 * 33 * rounds, "NETSIM_SEED={seed}");
+        }
+    }
+}
