@@ -13,11 +13,39 @@
 //!
 //! An authentic probe tells more than where the peer is: that it arrived shows that our filter is open for it, and it was
 //! sent through the mapping at which our packets will arrive. So the driver may dial at once ([`Event::Heard`]), one way
-//! before the answer to our own probe makes the path certain ([`Event::Punched`]). From now on the agent keeps the mapping alive: it asks again after 15 s of rest, and as long as the answers come at once
-//! it lengthens the rest ([`keepalive`]). An answer that stays out starts the dense probing once more, toward all the
-//! candidates that are known; either the path recovers, or it has moved ([`Event::Moved`]), or it is [`Event::Lost`]. A
-//! rest that was too long can cost the path: both NATs may have given it a new port meanwhile, and only another
-//! introduction helps. Hence what was learned is handed on, and the same network costs one path at most.
+//! before the answer to our own probe makes the path certain ([`Event::Punched`]). From now on the agent keeps the mapping
+//! alive: it asks again after 15 s of rest, and as long as the answers come at once it lengthens the rest ([`keepalive`]). An
+//! answer that stays out starts the dense probing once more, toward all the candidates that are known; either the path
+//! recovers, or it has moved ([`Event::Moved`]), or it is [`Event::Lost`]. A rest that was too long can cost the path: both
+//! NATs may have given it a new port meanwhile, and only another introduction helps. Hence what was learned is handed on,
+//! and the same network costs one path at most.
+//!
+//! # Where that is not enough
+//!
+//! A NAT that takes another port for each destination (a symmetric one) and a filter that looks at ports keep each other out: the
+//! port must be known before the first packet. If the [`Config`] has a [`Guessing`] part, the agent tries what fits what both sides
+//! see of their NATs *now*; a profile from before decides who looks first, and nothing else. Each look, each word to the peer
+//! and each shot is part of a round ([`rounds`]); there are four of them at most, each from fresh sockets, so that one that was
+//! misread, missed or disturbed is followed by another.
+//!
+//! | our ports | the peer's | what is done | typically direct after |
+//! |---|---|---|--:|
+//! | stand | stand | nothing beyond plain probing, for 400 ms; then `fresh`: both start again from fresh sockets, at the same instant | 0.9 s |
+//! | the next one | stand | [`sequential`]: a window of ports after the last one | 0.2 s |
+//! | the next one | the next one | [`sweep`]: one lays rows of mappings, the other sweeps across them | 0.3 s |
+//! | in a block | stand | [`scatter`]: 32 sockets, 128 probes | 0.4 s |
+//! | any | stand | [`scatter`]: a birthday run, 256 sockets, 1,200 probes, one at a time on a machine | 0.7 s; 3 s for 97 % |
+//! | kept by a fresh socket for the first it speaks to | stands, or the same | one probe to the known port | 0.2 s |
+//! | any, or in a block | not standing | nothing: one of two ports must be known. [`Ending::BothUnforeseeable`] | never |
+//!
+//! The times are those of 20 ms to the rendezvous; shares, packets and sockets stand in `docs/decisions.md`, and come from
+//! `netsim matrix --study`. A round costs a word of each to the other, sealed, through the rendezvous
+//! ([`crate::prediction`]); the driver carries it ([`Request::Trickle`], [`Command::Predict`]), opens sockets
+//! ([`Request::Open`]) and says whose turn a birthday run is.
+//!
+//! Where many sockets meet many ports there may be several paths, and the two may find different ones first. The one who leads,
+//! with the lower id, nominates its own (USE-CANDIDATE, RFC 8445, section 8.1.1); the other keeps its sockets open until it
+//! knows, five seconds at most, and follows ([`Event::Moved`]). All the others are closed.
 //!
 //! # Bounds
 //!
@@ -25,13 +53,25 @@
 //! on our own machine or a group; and answers only to packets that are authenticated and no faster than
 //! [`ANSWERS_PER_SECOND`]. Whoever cannot make a probe gets nothing back at all.
 //!
+//! What is guessed goes to ports of the one IP at which the *rendezvous* sees the peer, whatever the peer says: a prediction
+//! names ports only. Each strategy has its own cap, in its own file; at most [`MAX_SOCKETS`] are open at a time; each word counts
+//! once in a round. All of it is counted in a [`Report`], which also says why an attempt is over.
+//!
 //! # Surface
 //!
 //! Inputs: [`Agent::handle_command`], [`Agent::handle_datagram`], [`Agent::handle_timeout`], each with `now`. After each
-//! of them the driver drains [`Agent::poll_transmit`] and [`Agent::poll_event`] and sets its timer to
-//! [`Agent::poll_wakeup`].
+//! of them the driver drains [`Agent::poll_request`], then [`Agent::poll_transmit`] and [`Agent::poll_event`], and sets its
+//! timer to [`Agent::poll_wakeup`]. Whoever drops an agent closes the sockets that it asked for.
+//!
+//! # Limits
+//!
+//! A symmetric NAT that preserves ports opposite a sequential one is not tried. A mapping by address is told from one for all
+//! only if the rendezvous has a second address, else a round later; two sequential NATs of which one maps by address are
+//! swept as if both mapped by port, which may miss. A symmetric router that also accepts input is spoilt by the other
+//! side's guesses.
 
 mod acts;
+mod agent;
 mod checklist;
 mod foretell;
 mod fresh;
@@ -55,445 +95,9 @@ mod tests;
 #[cfg(test)]
 mod toy_net;
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
-
-use tracing::{debug, trace};
-
-use crate::candidate::{Candidate, CandidateKind, canonical};
-use crate::introduction::IntroductionId;
-use crate::pairing::Pairing;
-use crate::stun::{self, Credential, Message};
-use checklist::{Answer, Checklist, Probe};
+pub use agent::{Agent, LONGEST_ATTEMPT, PUNCHING_TIMEOUT, RECHECK_TIMEOUT};
 pub use checklist::{BUDGET, FOUND_BUDGET, MAX_CANDIDATES};
-use keepalive::Keepalive;
 pub use report::{Effort, Ending, Report, Strategy};
-use rounds::{Rounds, Sending};
 pub use sockets::MAX_SOCKETS;
 pub use surface::{Base, Command, Config, Event, Guessing, Received, Request, Transmit, WakeReason, Wakeup};
-use throttle::Throttle;
 pub use throttle::{ANSWERS_PER_SECOND, BURST as ANSWER_BURST};
-
-/// How long an attempt to punch lasts. The slowest introduction that people would wait for, twice over.
-pub const PUNCHING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it lasts at most, if a birthday run has begun: a permission for one is worth 12 s.
-pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(16);
-/// How long a path that fell silent is looked for.
-pub const RECHECK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer that came through our own router's hairpin waits for one that came over the LAN, which is what
-/// two behind one router would rather use.
-const SETTLE: Duration = Duration::from_millis(50);
-/// How long sockets stay open of which the one who leads may still choose one. Its word is repeated within a second if
-/// it was lost.
-const LINGER: Duration = Duration::from_secs(5);
-/// The shortest time after which a missing answer to a keepalive means something: jitter of a busy home network.
-const MIN_ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
-
-/// Where the life of the path stands. Moved only by [`Agent::enter`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
-    /// No answer yet.
-    Punching { give_up: Instant },
-    /// Answered over the hairpin; a LAN path may still come.
-    Settling { best: Path, until: Instant },
-    /// A path; nothing asked.
-    Open { path: Path, ask: Instant },
-    /// A keepalive or a verification is out.
-    Asked { path: Path, overdue: Instant, routine: bool },
-    /// It was not answered: dense probing everywhere.
-    Recheck { path: Path, since: Instant, routine: bool },
-    /// Failed or lost.
-    Closed,
-}
-
-/// A validated path.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Path {
-    base: Base,
-    remote: Candidate,
-    rtt: Duration,
-    /// Where the peer sees us: if it changes, our mapping had expired.
-    mapped: SocketAddr,
-}
-
-impl Path {
-    fn is(&self, base: Base, remote: SocketAddr) -> bool {
-        self.base == base && self.remote.address == remote
-    }
-}
-
-/// Punches, keeps and watches the path of one introduction.
-#[derive(Debug)]
-pub struct Agent {
-    username: String,
-    own: Credential,
-    peer: Credential,
-    own_reflexive: Option<IpAddr>,
-    leads: bool,
-    born: Instant,
-    state: State,
-    checks: Checklist,
-    rounds: Option<Rounds>,
-    /// Until then sockets stay open at which the peer was heard: it has not yet said which of them it uses.
-    linger: Option<Instant>,
-    /// The pair that the peer has chosen.
-    nominated: Option<(Base, SocketAddr)>,
-    keepalive: Keepalive,
-    answers: Throttle,
-    heard: bool,
-    transmits: VecDeque<Transmit>,
-    events: VecDeque<Event>,
-}
-
-impl Agent {
-    /// An agent that starts now, with no candidates yet.
-    pub fn new(config: Config, pairing: &Pairing, now: Instant) -> Self {
-        let own_key = pairing.own_probe_key(config.introduction);
-        let rounds = config.guessing.and_then(|guessing| Rounds::new(guessing, pairing.leads(), now));
-        let guessed = rounds.as_ref().and(config.guessing).map(|guessing| guessing.peer.ip().to_canonical());
-        Agent {
-            username: username(config.introduction),
-            own: Credential::new(&own_key),
-            peer: Credential::new(&pairing.peer_probe_key(config.introduction)),
-            own_reflexive: config.own_reflexive,
-            leads: pairing.leads(),
-            born: now,
-            state: State::Punching { give_up: now + PUNCHING_TIMEOUT },
-            checks: Checklist::new(own_key, config.own_reflexive, guessed),
-            rounds,
-            linger: None,
-            nominated: None,
-            keepalive: config.keepalive,
-            answers: Throttle::new(now),
-            heard: false,
-            transmits: VecDeque::new(),
-            events: VecDeque::new(),
-        }
-    }
-
-    /// Acts on a command.
-    pub fn handle_command(&mut self, command: Command, now: Instant) {
-        match (command, &mut self.rounds) {
-            (Command::AddCandidates(candidates), _) => {
-                for candidate in candidates {
-                    self.checks.add(candidate, now);
-                }
-            }
-            (Command::Verify, _) => {
-                if let State::Open { path, .. } = self.state {
-                    self.ask(path, false, now);
-                }
-            }
-            (Command::Predict(prediction), Some(rounds)) => rounds.handle_prediction(prediction, now),
-            (Command::Opened(base, port), Some(rounds)) => rounds.sockets.opened(base, port),
-            (Command::GrantBirthday, Some(rounds)) => rounds.handle_granted(now),
-            (Command::Predict(_) | Command::Opened(..) | Command::GrantBirthday, None) => {}
-        }
-        self.send_due(now);
-    }
-
-    /// Takes a STUN datagram. `false`: it is not for this agent, offer it to the next one.
-    pub fn handle_datagram(&mut self, received: Received<'_>, now: Instant) -> bool {
-        let (base, source) = (received.base, canonical(received.source));
-        let mine = match stun::decode(received.payload) {
-            Ok(Message::Request(request)) if request.username.as_deref() == Some(&self.username) => {
-                // A request that carries our own signature is our own probe, reflected; it verifies under the wrong key.
-                let authentic = stun::decode_authenticated(received.payload, &self.peer).is_ok();
-                if authentic && self.state != State::Closed {
-                    self.answer(&request, base, source, now);
-                } else {
-                    debug!("a probe that the peer did not make");
-                }
-                true
-            }
-            Ok(Message::Response(response)) if self.checks.is_outstanding(response.transaction) => {
-                if stun::decode_authenticated(received.payload, &self.own).is_ok()
-                    && let Some(answer) = self.checks.answered(response.transaction, base, source, now)
-                {
-                    self.validated(answer, response.mapped, now);
-                }
-                true
-            }
-            Ok(Message::Response(response)) => match &mut self.rounds {
-                Some(rounds) => rounds.handle_answer(response.transaction, (base, source), response.mapped, now),
-                None => false,
-            },
-            _ => false,
-        };
-        self.send_due(now);
-        mine
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        match self.state {
-            State::Punching { give_up } if now >= self.end(give_up) => self.close(Event::Failed(self.report())),
-            State::Settling { best, until, .. } if now >= until => self.punched(best, now),
-            State::Open { path, ask } if now >= ask => self.ask(path, true, now),
-            State::Asked { path, overdue, routine } if now >= overdue => {
-                self.checks.restart(now);
-                self.enter(State::Recheck { path, since: now, routine });
-            }
-            State::Recheck { since, routine, .. } if now >= since + RECHECK_TIMEOUT => {
-                if routine {
-                    self.keepalive.lost();
-                }
-                self.close(Event::Lost);
-            }
-            _ => {}
-        }
-        if self.linger.is_some_and(|until| now >= until) {
-            self.settle_on_path();
-        }
-        self.send_due(now);
-    }
-
-    /// The next thing that only the driver can do. Drained before the datagrams.
-    pub fn poll_request(&mut self) -> Option<Request> {
-        self.rounds.as_mut()?.requests.pop_front()
-    }
-
-    /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
-    }
-
-    /// The next thing to know.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    /// When to come back; `None` once closed.
-    pub fn poll_wakeup(&self) -> Option<Wakeup> {
-        let (at, reason) = match self.state {
-            State::Punching { give_up } => (self.end(give_up), WakeReason::GiveUp),
-            State::Settling { until, .. } => (until, WakeReason::Settle),
-            State::Open { ask, .. } => (ask, WakeReason::Keepalive),
-            State::Asked { overdue, .. } => (overdue, WakeReason::AnswerOverdue),
-            State::Recheck { since, .. } => (since + RECHECK_TIMEOUT, WakeReason::GiveUp),
-            State::Closed => return None,
-        };
-        let probe = self.probing().then(|| self.checks.next_at()).flatten();
-        let strategy = self.rounds.as_ref().filter(|_| self.punching()).and_then(Rounds::next_at);
-        let also = [(probe, WakeReason::Probe), (strategy, WakeReason::Strategy), (self.linger, WakeReason::Linger)];
-        let also = also.into_iter().filter_map(|(at, reason)| Some(Wakeup { at: at?, reason }));
-        also.chain([Wakeup { at, reason }]).min()
-    }
-
-    /// Is this an address that the peer has shown to be its own in this introduction? An acceptor of connections asks.
-    pub fn knows(&self, address: SocketAddr) -> bool {
-        self.checks.is_authentic(canonical(address))
-    }
-
-    /// What this path has taught about the lifetime of mappings, for the next one's [`Config`].
-    pub fn keepalive(&self) -> Keepalive {
-        self.keepalive
-    }
-
-    /// The addresses that were probed, but for guesses.
-    pub fn candidates(&self) -> impl Iterator<Item = SocketAddr> {
-        self.checks.addresses()
-    }
-
-    /// What was tried so far, and what it took.
-    pub fn report(&self) -> Report {
-        let mut report = self.rounds.as_ref().map_or_else(Report::new, |rounds| rounds.report);
-        report.sent(Strategy::Plain, self.checks.sent());
-        report
-    }
-
-    fn punching(&self) -> bool {
-        matches!(self.state, State::Punching { .. })
-    }
-
-    fn probing(&self) -> bool {
-        matches!(self.state, State::Punching { .. } | State::Settling { .. } | State::Recheck { .. })
-    }
-
-    /// A birthday run may take a little longer.
-    fn end(&self, give_up: Instant) -> Instant {
-        let busy = self.rounds.as_ref().and_then(Rounds::busy_until);
-        busy.map_or(give_up, |busy| busy.min(self.born + LONGEST_ATTEMPT).max(give_up))
-    }
-
-    fn enter(&mut self, state: State) {
-        trace!(from = ?self.state, to = ?state, "path");
-        self.state = state;
-    }
-
-    fn close(&mut self, event: Event) {
-        self.events.push_back(event);
-        self.close_sockets(|_, _| false);
-        self.linger = None;
-        self.enter(State::Closed);
-    }
-
-    fn close_sockets(&mut self, keep: impl Fn(Base, bool) -> bool) {
-        if let Some(rounds) = &mut self.rounds {
-            rounds.stop();
-            let closed = rounds.sockets.retain(&mut rounds.requests, keep);
-            self.checks.forget(&closed);
-        }
-    }
-
-    /// Both know which socket it is: the others are closed.
-    fn settle_on_path(&mut self) {
-        self.linger = None;
-        if let State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. } = self.state {
-            self.close_sockets(|base, _| base == path.base);
-        }
-    }
-
-    /// Answers an authentic probe at its source, and checks that source if it is news.
-    fn answer(&mut self, request: &stun::Request, base: Base, source: SocketAddr, now: Instant) {
-        if !self.answers.take(now) {
-            return;
-        }
-        let payload = stun::encode_probe_response(request.transaction, source, &self.peer);
-        self.transmits.push_back(Transmit { base, destination: source, payload });
-        if let Some(rounds) = &mut self.rounds {
-            rounds.sockets.touch(base);
-        }
-        let chosen = request.nominates && !self.leads;
-        self.checks.heard_from(base, source, self.probing() || chosen, now);
-        if self.punching() && !self.heard && self.own_reflexive != Some(source.ip()) {
-            self.heard = true;
-            self.events.push_back(Event::Heard { base, remote: source });
-        }
-        match self.state {
-            State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. } if chosen => {
-                if path.is(base, source) {
-                    self.settle_on_path();
-                } else {
-                    self.nominated = Some((base, source));
-                }
-            }
-            // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
-            State::Open { path, .. } if !path.is(base, source) && self.linger.is_none() => {
-                self.ask(path, false, now);
-            }
-            _ => {}
-        }
-    }
-
-    fn validated(&mut self, answer: Answer, mapped: SocketAddr, now: Instant) {
-        let found = Path { base: answer.base, remote: answer.candidate, rtt: answer.rtt, mapped };
-        let (base, remote) = (found.base, found.remote.address);
-        let nominated = self.nominated.take_if(|pair| *pair == (base, remote)).is_some();
-        match self.state {
-            State::Punching { .. } => {
-                let hairpin = self.own_reflexive == Some(remote.ip());
-                if hairpin && found.remote.kind != CandidateKind::Host {
-                    self.enter(State::Settling { best: found, until: now + SETTLE });
-                } else {
-                    self.punched(found, now);
-                }
-            }
-            State::Settling { best, .. } if self.own_reflexive != Some(remote.ip()) => {
-                debug!(over = ?best.rtt, "a path that stays behind the router");
-                self.punched(found, now);
-            }
-            State::Open { .. } | State::Asked { .. } | State::Recheck { .. } if nominated => {
-                self.moved(found, now);
-                self.settle_on_path();
-            }
-            State::Asked { path, routine, .. } if path.is(base, remote) => {
-                if routine {
-                    self.keepalive.held();
-                }
-                self.rest(found, now);
-            }
-            State::Recheck { path, since, routine } if path.is(base, remote) => {
-                // One lost packet is answered by the next one. A mapping that had expired shows in our new address, or
-                // in that the answer had to wait for the peer's own probes.
-                let expired = path.mapped != mapped || now >= since + Duration::from_secs(1);
-                if routine && expired {
-                    self.keepalive.expired();
-                }
-                self.rest(found, now);
-            }
-            // The old address had its chance.
-            State::Recheck { since, .. } if now >= since + MIN_ANSWER_TIMEOUT => self.moved(found, now),
-            _ => {}
-        }
-    }
-
-    fn moved(&mut self, path: Path, now: Instant) {
-        self.events.push_back(Event::Moved { base: path.base, remote: path.remote, rtt: path.rtt });
-        self.rest(path, now);
-    }
-
-    /// The first path. Where ports were guessed there may be more of them, and the peer may have found another: the
-    /// one who leads says which it is, and the other keeps open what may be chosen.
-    fn punched(&mut self, path: Path, now: Instant) {
-        let after = now.saturating_duration_since(self.born);
-        self.events.push_back(Event::Punched { base: path.base, remote: path.remote, rtt: path.rtt, after });
-        self.rest(path, now);
-        if !self.guessed() {
-            self.close_sockets(|_, _| false);
-        } else if self.leads {
-            self.settle_on_path();
-            self.ask(path, false, now);
-        } else {
-            self.close_sockets(|base, touched| touched || base == path.base);
-            self.linger = Some(now + LINGER);
-        }
-    }
-
-    fn guessed(&self) -> bool {
-        self.rounds.as_ref().is_some_and(Rounds::happened)
-    }
-
-    fn rest(&mut self, path: Path, now: Instant) {
-        self.enter(State::Open { path, ask: now + self.keepalive.interval() });
-    }
-
-    fn ask(&mut self, path: Path, routine: bool, now: Instant) {
-        let nominates = self.leads && self.guessed();
-        self.checks.ask(path.base, path.remote.address, nominates);
-        let overdue = now + (path.rtt * 3).max(MIN_ANSWER_TIMEOUT);
-        self.enter(State::Asked { path, overdue, routine });
-    }
-
-    fn send_due(&mut self, now: Instant) {
-        let scheduled = self.probing();
-        while let Some(probe) = self.checks.poll_probe(scheduled, now) {
-            self.send(probe);
-        }
-        if !self.punching() {
-            return;
-        }
-        let Some(mut rounds) = self.rounds.take() else { return };
-        rounds.advance(now);
-        while let Some(sending) = rounds.poll(now) {
-            match sending {
-                Sending::Probe { base, destination } => {
-                    let probe = self.checks.guess(base, destination, now);
-                    self.send(probe);
-                }
-                Sending::Question { base, destination, transaction } => {
-                    let payload = stun::encode_request(transaction, stun::Change::default());
-                    self.transmits.push_back(Transmit { base, destination, payload });
-                }
-            }
-        }
-        self.rounds = Some(rounds);
-    }
-
-    fn send(&mut self, probe: Probe) {
-        let Probe { base, destination, transaction, nominates } = probe;
-        let encode = if nominates { stun::encode_nomination } else { stun::encode_probe };
-        trace!(?base, %destination, "probe");
-        self.transmits.push_back(Transmit {
-            base,
-            destination,
-            payload: encode(transaction, &self.username, &self.own),
-        });
-    }
-}
-
-/// What probes of this introduction carry as USERNAME.
-fn username(introduction: IntroductionId) -> String {
-    format!("{:016x}", introduction.0)
-}

@@ -4,8 +4,8 @@
 //! # A round
 //!
 //! A side asks the rendezvous from a few fresh sockets, one question behind the other, and from the first of them once more by way
-//! of another of the server's addresses or ports ([`super::observation`]). From the answers follows what its
-//! next ports are ([`super::foretell`]): old observations are worth nothing, because a counter has moved since. It tells
+//! of another of the server's addresses or ports (`observation`). From the answers follows what its
+//! next ports are (`foretell`): old observations are worth nothing, because a counter has moved since. It tells
 //! the peer, through the rendezvous. Each word says, too, how far its sender is from the server, so that both know
 //! how long a word travels; and both fire when the *later* of the two words has arrived. No further message is needed for that.
 //!

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::agent::username;
 use super::toy_net::{ALICE, BOB, Nat, World, ms};
 use super::{Strategy, *};
+use crate::candidate::{Candidate, CandidateKind};
 use crate::identity::Identity;
+use crate::introduction::IntroductionId;
 use crate::nat::{Filtering, Mapping};
-use crate::stun::{Credential, TransactionId};
+use crate::pairing::Pairing;
+use crate::stun::{self, Credential, TransactionId};
 
 /// One way between a client and the server, in the stories where it matters.
 const HOP: Duration = Duration::from_millis(20);

@@ -141,7 +141,7 @@ pub fn markdown(studied: &[(Case, Findings)]) -> String {
     );
     for (case, findings) in studied {
         let Findings { name, meetings, within, packets, sockets } = findings;
-        let share = |n: usize| format!("{} %", (n * 100) as f64 as u64 / (*meetings).max(1) as u64);
+        let share = |n: usize| format!("{} %", n * 100 / (*meetings).max(1));
         let [one, three, twelve] = within.map(share);
         let packets = packets.map_or(String::new(), |packets| format!("{} ({})", packets.p50, packets.p95));
         let late = if case.late { ", who hears late" } else { "" };
