@@ -8,7 +8,7 @@
 //!
 //! Two who have each other's key share a secret without a word ([`pairing`]). From it come the capability that tells the
 //! rendezvous "these two want each other", the keys of their probes, and the box in which they send each other the addresses
-//! inside their homes ([`candidate`]).
+//! inside their homes ([`candidate`]) and what they have just seen of their NATs' ports ([`prediction`]).
 //!
 //! Alice asks for Bob ([`introduction`], in frames of [`wire`]); the rendezvous tells both at the same instant where the other
 //! is. Each makes a punching machine ([`path`]), which sends probes, STUN requests that only these two can make ([`stun`]), until
@@ -27,7 +27,7 @@
 //!
 //! # Limits
 //!
-//! One component, one local socket per path; the strategies are plain and peer-reflexive. The mailbox is not here yet.
+//! One component. What punching does not try is said in [`path`]. The mailbox is not here yet.
 
 pub mod candidate;
 pub mod datagram;
