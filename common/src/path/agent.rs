@@ -76,7 +76,7 @@ pub struct Agent {
     born: Instant,
     state: State,
     checks: Checklist,
-    rounds: Option<Rounds>,
+    rounds: Option<Box<Rounds>>,
     /// Until then sockets stay open at which the peer was heard: it has not yet said which of them it uses.
     linger: Option<Instant>,
     /// The pair that the peer has chosen.
@@ -92,7 +92,7 @@ impl Agent {
     /// An agent that starts now, with no candidates yet.
     pub fn new(config: Config, pairing: &Pairing, now: Instant) -> Self {
         let own_key = pairing.own_probe_key(config.introduction);
-        let rounds = config.guessing.and_then(|guessing| Rounds::new(guessing, pairing.leads(), now));
+        let rounds = config.guessing.and_then(|guessing| Rounds::new(guessing, pairing.leads(), now)).map(Box::new);
         let guessed = rounds.as_ref().and(config.guessing).map(|guessing| guessing.peer.ip().to_canonical());
         Agent {
             username: username(config.introduction),
@@ -217,7 +217,7 @@ impl Agent {
             State::Closed => return None,
         };
         let probe = self.probing().then(|| self.checks.next_at()).flatten();
-        let strategy = self.rounds.as_ref().filter(|_| self.punching()).and_then(Rounds::next_at);
+        let strategy = self.rounds.as_ref().filter(|_| self.punching()).and_then(|rounds| rounds.next_at());
         let also = [(probe, WakeReason::Probe), (strategy, WakeReason::Strategy), (self.linger, WakeReason::Linger)];
         let also = also.into_iter().filter_map(|(at, reason)| Some(Wakeup { at: at?, reason }));
         also.chain([Wakeup { at, reason }]).min()
@@ -255,7 +255,7 @@ impl Agent {
 
     /// A birthday run may take a little longer.
     fn end(&self, give_up: Instant) -> Instant {
-        let busy = self.rounds.as_ref().and_then(Rounds::busy_until);
+        let busy = self.rounds.as_ref().and_then(|rounds| rounds.busy_until());
         busy.map_or(give_up, |busy| busy.min(self.born + LONGEST_ATTEMPT).max(give_up))
     }
 
@@ -384,7 +384,7 @@ impl Agent {
     }
 
     fn guessed(&self) -> bool {
-        self.rounds.as_ref().is_some_and(Rounds::happened)
+        self.rounds.as_ref().is_some_and(|rounds| rounds.happened())
     }
 
     fn rest(&mut self, path: Path, now: Instant) {

@@ -32,6 +32,9 @@ const CONTEXT: &[u8] = b"matrix";
 /// The first message. It begins as nothing of the punching machine's does: STUN's first two bits are zero.
 const MESSAGE: &[u8] = b"\xffhello";
 
+/// More than an agent opens, one after the other.
+const PORTS_OF_AGENT: u16 = 2048;
+
 /// Who a client is and whom it may meet.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
@@ -61,8 +64,10 @@ pub(super) struct Client {
     register: Option<Instant>,
     introduction: Option<IntroductionId>,
     agent: Option<Agent>,
-    /// Sockets besides the main one.
+    /// Sockets of this agent besides the main one.
     open: BTreeSet<Base>,
+    /// Agents so far: each has sockets, hence ports, of its own.
+    agents: u16,
     outbox: VecDeque<Datagram>,
     pub(super) outcome: Outcome,
     /// When the other's first message was here.
@@ -93,12 +98,23 @@ impl Client {
             introduction: None,
             agent: None,
             open: BTreeSet::new(),
+            agents: 0,
             outbox: VecDeque::new(),
             outcome: Outcome::Waiting,
             heard: None,
             packets: 0,
             sockets: 0,
         }
+    }
+
+    /// Its network has changed, or its last attempt came to nothing: it registers anew.
+    #[cfg(test)]
+    pub(super) fn start_over(&mut self, now: Instant) {
+        self.registered = None;
+        self.register = Some(now);
+        self.agent = None;
+        self.open.clear();
+        (self.outcome, self.heard) = (Outcome::Waiting, None);
     }
 
     /// What was tried, and why it is over.
@@ -148,13 +164,16 @@ impl Client {
     }
 
     fn port_of(&self, base: Base) -> u16 {
-        self.port + base.0
+        if base == Base::MAIN { self.port } else { self.port.wrapping_add(self.agents * PORTS_OF_AGENT + base.0) }
     }
 
     /// The open socket of this port.
     fn base_at(&self, port: u16) -> Option<Base> {
-        let base = Base(port.checked_sub(self.port)?);
-        (base == Base::MAIN || self.open.contains(&base)).then_some(base)
+        if port == self.port {
+            return Some(Base::MAIN);
+        }
+        let base = Base(port.checked_sub(self.port)?.checked_sub(self.agents * PORTS_OF_AGENT)?);
+        self.open.contains(&base).then_some(base)
     }
 
     fn heard_from_server(&mut self, payload: &[u8], now: Instant) {
@@ -202,6 +221,7 @@ impl Client {
         candidates.extend(introduction.addresses.iter().map(reflexive));
         agent.handle_command(Command::AddCandidates(candidates), now);
         self.agent = Some(agent);
+        self.agents += 1;
         self.introduction = Some(introduction.id);
         self.outcome = Outcome::Punching;
         if introduction.role == Role::Responder {

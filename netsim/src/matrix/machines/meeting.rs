@@ -212,21 +212,63 @@ impl Stage {
         self.net.trace()
     }
 
+    /// Both register, and she asks for him; to the end.
     pub(super) fn play(&mut self) -> Meeting {
+        match self.ask() {
+            Some(asked) => self.finish(asked),
+            None => {
+                let outcome = Ending::NotIntroduced;
+                Meeting { outcome, exchanged: None, packets: 0, sockets: 0, reports: [None; 2] }
+            }
+        }
+    }
+
+    /// When she has asked; `None` if somebody does not reach the rendezvous.
+    fn ask(&mut self) -> Option<Instant> {
         let both = [self.alice, self.bob];
         let client = |net: &VirtualNet<Machine>, host| net.endpoint(host).map_or(Standing::NOBODY, Machine::standing);
         let registered = |net: &VirtualNet<Machine>| both.iter().all(|host| client(net, *host).registered);
         self.net.run_while(REGISTRATION, |net| !registered(net));
         if !registered(&self.net) {
-            let outcome = Ending::NotIntroduced;
-            return Meeting { outcome, exchanged: None, packets: 0, sockets: 0, reports: [None; 2] };
+            return None;
         }
-        let asked = self.net.now();
         self.net.act(self.alice, |machine, _| {
             if let Machine::Client(client) = machine {
                 client.ask();
             }
         });
+        Some(self.net.now())
+    }
+
+    /// She asks, and for so long things take their course; what comes of it does not matter.
+    #[cfg(test)]
+    pub(super) fn begin(&mut self, time: Duration) {
+        self.ask();
+        self.net.run_for(time);
+    }
+
+    /// For so long nobody does anything new.
+    #[cfg(test)]
+    pub(super) fn rest(&mut self, time: Duration) {
+        self.net.run_for(time);
+    }
+
+    /// Something happens to the networks; both notice, and register anew.
+    #[cfg(test)]
+    pub(super) fn disturb(&mut self, disturb: impl FnOnce(&mut Topology<Vec<u8>>)) {
+        disturb(self.net.topology());
+        for host in [self.alice, self.bob] {
+            self.net.act(host, |machine, now| {
+                if let Machine::Client(client) = machine {
+                    client.start_over(now);
+                }
+            });
+        }
+    }
+
+    fn finish(&mut self, asked: Instant) -> Meeting {
+        let both = [self.alice, self.bob];
+        let client = |net: &VirtualNet<Machine>, host| net.endpoint(host).map_or(Standing::NOBODY, Machine::standing);
         self.net.run_while(MEETING, |net| both.iter().any(|host| client(net, *host).is_under_way()));
         let ends = both.map(|host| client(&self.net, host));
         let outcome = match (ends[0].outcome, ends[1].outcome) {

@@ -27,6 +27,8 @@ pub(super) struct Rendezvous {
     stun: Vec<(Layout, StunService)>,
     /// Who is connected: from where, to which of our addresses.
     connections: BTreeMap<(SocketAddr, SocketAddr), ConnectionId>,
+    /// How many there ever were.
+    opened: u64,
     outbox: VecDeque<Datagram>,
     /// By so much the word to whoever is asked for comes late.
     late: Duration,
@@ -50,7 +52,7 @@ impl Rendezvous {
         let stun = addresses.iter().map(layout).collect();
         let server = Server::new(&Limits::default(), Box::new(move || random.bits()));
         let (outbox, belated) = (VecDeque::new(), VecDeque::new());
-        Rendezvous { server, stun, connections: BTreeMap::new(), outbox, late, belated }
+        Rendezvous { server, stun, connections: BTreeMap::new(), opened: 0, outbox, late, belated }
     }
 
     fn ask_stun(&mut self, datagram: &Datagram, now: Instant) {
@@ -74,16 +76,27 @@ impl Rendezvous {
         reader.push(frame);
         let message: ToServer = reader.poll().ok()??;
         let key = (datagram.source, datagram.destination);
-        let next = ConnectionId(self.connections.len() as u64);
-        let connection = *self.connections.entry(key).or_insert_with(|| {
-            let layout =
-                self.stun.iter().map(|(layout, _)| layout).find(|layout| layout.ip == datagram.destination.ip());
-            let second = layout.and_then(|layout| layout.second_ip);
-            let alternate = second.map(|second| SocketAddr::new(second, PORT));
-            let stun = StunEndpoints { alternate_port: ALTERNATE_PORT, alternate };
-            self.server.handle_connected(next, peer, datagram.source, stun, now);
-            next
-        });
+        let known = self.connections.get(&key).copied();
+        // A client that registers anew has a new connection.
+        let anew = matches!(message, ToServer::Register(_));
+        let connection = match known.filter(|_| !anew) {
+            Some(connection) => connection,
+            None => {
+                if let Some(before) = known {
+                    self.server.handle_closed(before, now);
+                }
+                let layout =
+                    self.stun.iter().map(|(layout, _)| layout).find(|layout| layout.ip == datagram.destination.ip());
+                let second = layout.and_then(|layout| layout.second_ip);
+                let alternate = second.map(|second| SocketAddr::new(second, PORT));
+                let stun = StunEndpoints { alternate_port: ALTERNATE_PORT, alternate };
+                let connection = ConnectionId(self.opened);
+                self.opened += 1;
+                self.connections.insert(key, connection);
+                self.server.handle_connected(connection, peer, datagram.source, stun, now);
+                connection
+            }
+        };
         self.server.handle_message(connection, message, now);
         Some(())
     }

@@ -111,8 +111,13 @@ pub fn study(case: &Case, seed: u64, meetings: u64, start: Instant) -> Findings 
     }
 }
 
-/// Once. 20 ms from each to the rendezvous, 15 ms between the two.
+/// Once.
 pub(super) fn play(cast: &Cast, case: &Case, seed: u64, start: Instant) -> Meeting {
+    stage(cast, case, seed, start).play()
+}
+
+/// 20 ms from each to the rendezvous, 15 ms between the two.
+pub(super) fn stage(cast: &Cast, case: &Case, seed: u64, start: Instant) -> Stage {
     let access = case.nats.clone().map(|nat| Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] });
     let line = |micros| Line { loss: case.loss, ..Line::delay(Duration::from_micros(micros)) };
     let late = if case.late { super::LATE } else { Duration::ZERO };
@@ -130,7 +135,7 @@ pub(super) fn play(cast: &Cast, case: &Case, seed: u64, start: Instant) -> Meeti
         believed: believed.map(|profile| [profile; 2]),
         ..Script::of([&access[0], &access[1]], Relation::Separate, late)
     };
-    Stage::new(cast, script, seed, start).play()
+    Stage::new(cast, script, seed, start)
 }
 
 /// As a table.

@@ -8,14 +8,15 @@
     reason = "virtual time has to start somewhere, and only the clock makes an Instant"
 )]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::path::{Ending, FOUND_BUDGET, MAX_SOCKETS, Strategy, rounds, scatter, sequential, sweep};
 
 use super::meeting::{Cast, Meeting};
-use super::study::{Belief, Case, Findings, cases, play, study};
+use super::study::{Belief, Case, Findings, cases, play, stage, study};
 use crate::model::behaviour::PortAssignment;
-use crate::model::{Behaviour, Random, presets};
+use crate::model::{Access, Behaviour, Families, Random, Router, RouterId, presets};
+use crate::oracle::{self, Relation, Verdict};
 
 /// The first seed, and how many.
 fn seeds(count: u64) -> (u64, u64) {
@@ -129,38 +130,74 @@ fn a_wrong_profile_costs_time_and_no_path() {
     }
 }
 
+/// Two NATs, what the two believe of them, and who disturbs; and can these two meet at all?
+fn drawn(luck: &mut Random) -> (Case, bool) {
+    let mut draw = |bound: u64| luck.below(bound);
+    let mut nat = || -> Behaviour {
+        let steps = [1, 2, -1, 4];
+        let sequential = |step, noise| presets::symmetric_random().ports(PortAssignment::Sequential { step, noise });
+        match draw(7) {
+            0 => presets::home(),
+            1 => presets::home_open(),
+            2 => presets::port_restricted(),
+            3 => sequential(steps[draw(4) as usize], 0),
+            4 => sequential(1, draw(3) as u16),
+            5 => presets::symmetric_random().ports(PortAssignment::Block { size: 512 }),
+            _ => presets::symmetric_random(),
+        }
+    };
+    let nats = [nat(), nat()];
+    let accesses = nats.clone().map(|nat| Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] });
+    let possible = oracle::reachable(&accesses[0], &accesses[1], Relation::Separate) != Verdict::Relayed;
+    let belief = [Belief::True, Belief::None, Belief::Friendly, Belief::Symmetric][draw(4) as usize];
+    let (late, neighbours) = (draw(2) == 1, draw(2) as u32 * 5);
+    (Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0 }, possible)
+}
+
+#[test]
+fn whatever_happens_to_their_routers_who_can_meet_meets_again() {
+    let (first, count) = seeds(25);
+    let cast = Cast::new().expect("keys");
+    for seed in first..first + count {
+        let mut luck = Random::new(seed);
+        let (case, possible) = drawn(&mut luck);
+        let mut stage = stage(&cast, &case, seed, Instant::now());
+        let mut story = String::new();
+        for _ in 0..=luck.below(4) {
+            let time = Duration::from_millis([30, 100, 300, 1000, 40_000, 200_000][luck.below(6) as usize]);
+            let router = RouterId(luck.below(2) as usize);
+            story += &match luck.below(4) {
+                0 => {
+                    stage.begin(time);
+                    format!("she asked, {time:?}; ")
+                }
+                1 => {
+                    stage.rest(time);
+                    format!("{time:?}; ")
+                }
+                2 => {
+                    stage.disturb(|topology| topology.reboot(router));
+                    format!("{router:?} rebooted; ")
+                }
+                _ => {
+                    stage.disturb(|topology| topology.renumber(router));
+                    format!("{router:?} renumbered; ")
+                }
+            };
+        }
+        // Whatever came of all this: both are online, and she asks again.
+        stage.disturb(|_| ());
+        let Meeting { outcome, reports, .. } = stage.play();
+        assert_eq!(outcome.time().is_some(), possible, "NETSIM_SEED={seed}: {story}{outcome:?} {reports:?} {case:?}");
+    }
+}
+
 #[test]
 fn whatever_two_nats_meet_every_cap_holds_and_who_can_meet_does() {
     let (first, count) = seeds(60);
     let cast = Cast::new().expect("keys");
     for seed in first..first + count {
-        let mut luck = Random::new(seed);
-        let mut draw = |bound: u64| luck.below(bound);
-        let mut nat = || -> Behaviour {
-            let steps = [1, 2, -1, 4];
-            let sequential =
-                |step, noise| presets::symmetric_random().ports(PortAssignment::Sequential { step, noise });
-            match draw(7) {
-                0 => presets::home(),
-                1 => presets::home_open(),
-                2 => presets::port_restricted(),
-                3 => sequential(steps[draw(4) as usize], 0),
-                4 => sequential(1, draw(3) as u16),
-                5 => presets::symmetric_random().ports(PortAssignment::Block { size: 512 }),
-                _ => presets::symmetric_random(),
-            }
-        };
-        let nats = [nat(), nat()];
-        let sequential = |nat: &Behaviour| matches!(nat.ports, PortAssignment::Sequential { .. });
-        let standing = |nat: &Behaviour| nat.seen_mapping() == crate::model::behaviour::Mapping::EndpointIndependent;
-        let sure = match &nats {
-            [a, b] if standing(a) || standing(b) => true,
-            [a, b] => sequential(a) && sequential(b),
-        };
-        let belief = [Belief::True, Belief::None, Belief::Friendly, Belief::Symmetric][draw(4) as usize];
-        let late = draw(2) == 1;
-        let neighbours = draw(2) as u32 * 5;
-        let case = Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0 };
+        let (case, sure) = drawn(&mut Random::new(seed));
         let Meeting { reports, outcome, sockets, .. } = play(&cast, &case, seed, Instant::now());
         assert_eq!(outcome.time().is_some(), sure, "NETSIM_SEED={seed}: {outcome:?} {reports:?} {case:?}");
         assert!(sockets <= MAX_SOCKETS, "NETSIM_SEED={seed}: {sockets}");
