@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::foretell::Look;
 use super::report::{Ending, Strategy};
-use super::rounds::{AFTERMATH, Act, Birthday, Rounds, SILENCE, is_block};
+use super::rounds::{Act, Birthday, Rounds, SILENCE, is_block};
 use super::shots::{Shot, repeat};
 use super::surface::{Base, Request};
 use super::sweep::{self, Rows, Sweep, Targets};
 use super::{fresh, scatter, sequential};
 use crate::prediction::Foretold;
 
-/// Laying rows and saying where they lie, or hearing of it and sweeping: three round trips to a far server.
-const ROWS_TIMEOUT: Duration = Duration::from_millis(1500);
+/// What a round has after its last packet until the next one looks again, besides three times what a word travels: no two
+/// are further from each other than by way of the server, and a check takes three ways.
+const AFTERMATH: Duration = Duration::from_millis(400);
+/// Laying rows and saying where they lie, or hearing of it and sweeping, besides six times the same: a look, a word, and
+/// four more looks.
+const ROWS: Duration = Duration::from_secs(1);
 
 impl Rounds {
     /// Both words are there, or the peer's will not come: it stands where the server sees it.
@@ -20,7 +24,7 @@ impl Rounds {
         // Who has not looked stands where the server sees its main socket.
         let standing = self.standing();
         let base = self.fresh.last().copied().unwrap_or(Base::MAIN);
-        let shooting = (Act::Shooting, now + AFTERMATH);
+        let shooting = (Act::Shooting, now + self.aftermath());
         match (own, peer) {
             // Plain probing does what can be done.
             (Look::Stands { .. }, None) => (Act::Shooting, now + SILENCE),
@@ -43,7 +47,7 @@ impl Rounds {
                 self.lay(Targets::ahead(last, theirs), step, now)
             }
             (Look::Next { step, stride, .. }, Some(Foretold::Next { .. })) => {
-                (Act::Awaiting { step, stride }, now + ROWS_TIMEOUT)
+                (Act::Awaiting { step, stride }, now + ROWS + self.travel() * 6)
             }
             (Look::Stands { .. }, Some(Foretold::Among { low, high })) if is_block(low, high) => {
                 self.guess(scatter::BLOCK, (low, high), now)
@@ -71,13 +75,13 @@ impl Rounds {
                 let marks = self.observation.answers().map(|seen| seen.mapped.map_or(0, port)).collect();
                 self.observation.clear();
                 self.trickle(Foretold::Laid { first: targets.first, gap: targets.gap, step, marks });
-                (Act::Shooting, now + ROWS_TIMEOUT)
+                (Act::Shooting, now + ROWS + self.travel() * 6)
             }
             Act::Sweeping(mut sweep) if self.observation.is_settled(now) => {
                 let counter = self.observation.answers().last().and_then(|seen| seen.mapped);
                 self.observation.clear();
                 let Some(plan) = counter.and_then(|counter| sweep.burst(counter.port())) else {
-                    return (Act::Shooting, now + AFTERMATH);
+                    return (Act::Shooting, now + self.aftermath());
                 };
                 let next = plan.last().map_or(now, |(after, _)| now + *after + Duration::from_micros(250));
                 self.shots.add(Strategy::Sweep, plan, now);
@@ -88,12 +92,16 @@ impl Rounds {
         }
     }
 
+    fn aftermath(&self) -> Duration {
+        AFTERMATH + self.travel() * 3
+    }
+
     /// From the socket that has sent nothing yet, to that port.
     fn aim(&mut self, port: u16, now: Instant) -> (Act, Instant) {
         if let Some(base) = self.virgin {
             self.shots.add(Strategy::Sequential, repeat(Shot { base, port }), now);
         }
-        (Act::Shooting, now + AFTERMATH)
+        (Act::Shooting, now + self.aftermath())
     }
 
     fn lay(&mut self, targets: Targets, step: i16, now: Instant) -> (Act, Instant) {
@@ -112,14 +120,14 @@ impl Rounds {
                 self.shots.add(Strategy::Sweep, targets.lay(row, &bases), now);
             }
         }
-        (Act::Laying { targets, step }, now + ROWS_TIMEOUT)
+        (Act::Laying { targets, step }, now + ROWS + self.travel() * 6)
     }
 
     pub(super) fn begin_sweep(&mut self, rows: Rows, step: i16, stride: f32, now: Instant) -> (Act, Instant) {
         let bases: Vec<Base> = (0..sweep::SWEEPERS).filter_map(|_| self.open(Strategy::Sweep)).collect();
         let Ok(bases) = bases.try_into() else { return (Act::Shooting, now) };
         self.ask_for_counter(now);
-        (Act::Sweeping(Box::new(Sweep::new(rows, step, stride, bases))), now + ROWS_TIMEOUT)
+        (Act::Sweeping(Box::new(Sweep::new(rows, step, stride, bases))), now + ROWS + self.travel() * 6)
     }
 
     /// From one more socket: who has asked before has its mapping already.
@@ -140,8 +148,9 @@ impl Rounds {
         let [first, later] = size.volleys;
         let at = now + if self.volleys == 0 { first } else { later };
         self.volleys += 1;
+        self.volley_at = Some(at);
         self.shots.add(strategy, scatter::volley(&self.fresh, port), at);
-        (Act::Shooting, now + size.over)
+        (Act::Shooting, now + size.over + self.aftermath())
     }
 
     /// The other side of it.
@@ -149,7 +158,7 @@ impl Rounds {
         let base = self.fresh.last().copied().unwrap_or(Base::MAIN);
         let plan = scatter::plan(base, low, high, &mut self.random);
         self.shots.add(strategy(size), plan, now);
-        (Act::Shooting, now + size.over)
+        (Act::Shooting, now + size.over + self.aftermath())
     }
 
     /// With sockets, or with guesses in this range.
@@ -157,7 +166,7 @@ impl Rounds {
         match self.birthday {
             _ if !self.config.birthday => {
                 self.report.ending = Ending::BirthdayOff;
-                (Act::Shooting, now + AFTERMATH)
+                (Act::Shooting, now + self.aftermath())
             }
             Birthday::Granted { since, runs } => {
                 self.birthday = Birthday::Granted { since, runs: runs + 1 };

@@ -25,6 +25,8 @@ struct Question {
     /// Not before.
     first: Instant,
     tries: u8,
+    /// The first try, and the last one.
+    begun: Option<Instant>,
     asked: Option<Instant>,
     mapped: Option<SocketAddr>,
 }
@@ -67,7 +69,16 @@ impl Observation {
         let mut id = [0; 12];
         id.copy_from_slice(&digest[..12]);
         let transaction = TransactionId(id);
-        self.questions.push(Question { base, destination, transaction, first, tries: 0, asked: None, mapped: None });
+        self.questions.push(Question {
+            base,
+            destination,
+            transaction,
+            first,
+            tries: 0,
+            begun: None,
+            asked: None,
+            mapped: None,
+        });
     }
 
     fn rto(&self) -> Duration {
@@ -86,6 +97,7 @@ impl Observation {
         let index = self.questions.iter().position(|question| open(&question) && due(question) <= now)?;
         let question = &mut self.questions[index];
         question.tries += 1;
+        question.begun.get_or_insert(now);
         question.asked = Some(now);
         Some((question.base, question.destination, question.transaction))
     }
@@ -106,7 +118,9 @@ impl Observation {
         let Some(question) = self.questions.iter_mut().find(mine) else { return false };
         if question.mapped.is_none() {
             question.mapped = Some(mapped);
-            let rtt = question.asked.filter(|_| question.tries == 1).map(|at| now.saturating_duration_since(at));
+            // Since the first try: to a server that is further than the timeout every question is asked twice, and of several
+            // answers one at least belongs to a first try.
+            let rtt = question.begun.map(|at| now.saturating_duration_since(at));
             self.rtt = self.rtt.into_iter().chain(rtt).min();
         }
         true

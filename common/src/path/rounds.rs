@@ -41,8 +41,6 @@ const HOPELESS: u8 = 2;
 pub const SILENCE: Duration = Duration::from_millis(400);
 /// How long a word that should come is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What a round has, after firing, until the next one looks again: the longest round trip that people talk over.
-pub(super) const AFTERMATH: Duration = Duration::from_millis(600);
 /// Fresh sockets that ask: with the first one's second question they have four neighbours, whose
 /// three steps are no accident.
 const A_FEW: usize = 3;
@@ -109,6 +107,8 @@ pub(super) struct Rounds {
     pub(super) birthday: Birthday,
     /// How often many sockets have sent.
     pub(super) volleys: u8,
+    /// When they did last, or would have.
+    pub(super) volley_at: Option<Instant>,
     /// Rounds in which there was nothing to try.
     pub(super) hopeless: u8,
 }
@@ -150,6 +150,7 @@ impl Rounds {
             doubtful: false,
             birthday: Birthday::Unasked,
             volleys: 0,
+            volley_at: None,
             hopeless: 0,
         };
         rounds.report.ending = Ending::Exhausted;
@@ -164,6 +165,13 @@ impl Rounds {
         debug!(number, "a round of predictions");
         self.number = number;
         self.peer = None;
+        // The peer was a round ahead: a volley that has not left does not count.
+        if self.volley_at.take_if(|at| *at > now).is_some() {
+            self.volleys -= 1;
+            if let Birthday::Granted { runs, .. } = &mut self.birthday {
+                *runs = runs.saturating_sub(1);
+            }
+        }
         self.shots.clear();
         self.observation.clear();
         self.sockets.retain(&mut self.requests, |_, touched| touched);
@@ -274,15 +282,19 @@ impl Rounds {
         self.observation.rtt().unwrap_or(Duration::from_millis(50))
     }
 
-    /// When both words have arrived. Without the peer's, our own server is taken to be as far as its.
+    /// What a word takes from one to the other. Without the peer's, our own server is taken to be as far as its. Nobody
+    /// makes us wait for longer than [`PATIENCE`].
+    pub(super) fn travel(&self) -> Duration {
+        let theirs = self.peer.as_ref().map_or(self.rtt(), |(word, _)| Duration::from_millis(word.rtt_ms.into()));
+        ((self.rtt() + theirs) / 2).min(PATIENCE)
+    }
+
+    /// When both words have arrived.
     fn fire_at(&self, sent: Instant) -> Instant {
         match &self.peer {
-            Some((word, arrived)) => {
-                let theirs = Duration::from_millis(word.rtt_ms.into()).min(PATIENCE);
-                (sent + (self.rtt() + theirs) / 2).max(*arrived)
-            }
-            None if self.number == 0 && !looks_at_once(&self.config.peer_profile) => sent + self.rtt(),
-            None => sent + self.rtt() + PATIENCE,
+            Some((_, arrived)) => (sent + self.travel()).max(*arrived),
+            None if self.number == 0 && !looks_at_once(&self.config.peer_profile) => sent + self.travel(),
+            None => sent + self.travel() + PATIENCE,
         }
     }
 

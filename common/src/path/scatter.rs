@@ -50,7 +50,7 @@ pub struct Size {
     pub pace: Duration,
     /// When the sockets send, after the other side's first probe: the first time, and later.
     pub volleys: [Duration; 2],
-    /// After this it has failed.
+    /// After this nothing more is sent.
     pub over: Duration,
 }
 
@@ -60,7 +60,7 @@ pub const BLOCK: Size = Size {
     probes: 128,
     pace: Duration::from_millis(1),
     volleys: [Duration::from_millis(30), Duration::from_millis(140)],
-    over: Duration::from_millis(600),
+    over: Duration::from_millis(150),
 };
 
 /// Into all ports. A home router's table takes 400 new sessions a second for three seconds.
@@ -69,7 +69,7 @@ pub const BIRTHDAY: Size = Size {
     probes: 1200,
     pace: Duration::from_micros(2500),
     volleys: [Duration::from_millis(250), Duration::from_millis(3050)],
-    over: Duration::from_millis(3600),
+    over: Duration::from_millis(3100),
 };
 
 /// Birthday runs of an attempt.

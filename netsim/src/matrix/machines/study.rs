@@ -42,11 +42,13 @@ pub struct Case {
     pub belief: Belief,
     /// The chance that a packet is lost on a line.
     pub loss: f64,
+    /// So many times as far from each other and from the rendezvous.
+    pub far: u32,
 }
 
 impl Case {
     fn new(name: &'static str, nats: [Behaviour; 2]) -> Self {
-        Case { name, nats, neighbours: 0, late: false, belief: Belief::True, loss: 0.0 }
+        Case { name, nats, neighbours: 0, late: false, belief: Belief::True, loss: 0.0, far: 1 }
     }
 }
 
@@ -119,7 +121,7 @@ pub(super) fn play(cast: &Cast, case: &Case, seed: u64, start: Instant) -> Meeti
 /// 20 ms from each to the rendezvous, 15 ms between the two.
 pub(super) fn stage(cast: &Cast, case: &Case, seed: u64, start: Instant) -> Stage {
     let access = case.nats.clone().map(|nat| Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] });
-    let line = |micros| Line { loss: case.loss, ..Line::delay(Duration::from_micros(micros)) };
+    let line = |micros| Line { loss: case.loss, ..Line::delay(Duration::from_micros(micros) * case.far) };
     let late = if case.late { super::LATE } else { Duration::ZERO };
     let mapping = |mapping| NatProfile { mapping: Some(mapping), ..NatProfile::default() };
     let believed = match case.belief {

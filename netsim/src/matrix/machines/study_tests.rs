@@ -98,6 +98,14 @@ fn lost_packets_cost_time_and_no_path() {
 }
 
 #[test]
+fn across_the_world_everything_takes_longer_and_works() {
+    // 150 ms from each to the rendezvous, 100 ms between the two.
+    for case in cases().into_iter().filter(|case| case.neighbours == 0 && case.name != "random × random") {
+        promise(&Case { far: 8, ..case }, 10, [0, 0, 90]);
+    }
+}
+
+#[test]
 fn two_who_are_both_random_say_so_and_stop_early() {
     let (seed, count) = seeds(10);
     let case = find("random × random", 0);
@@ -151,7 +159,7 @@ fn drawn(luck: &mut Random) -> (Case, bool) {
     let possible = oracle::reachable(&accesses[0], &accesses[1], Relation::Separate) != Verdict::Relayed;
     let belief = [Belief::True, Belief::None, Belief::Friendly, Belief::Symmetric][draw(4) as usize];
     let (late, neighbours) = (draw(2) == 1, draw(2) as u32 * 5);
-    (Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0 }, possible)
+    (Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0, far: 1 }, possible)
 }
 
 #[test]
