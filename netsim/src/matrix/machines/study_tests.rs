@@ -138,8 +138,34 @@ fn a_wrong_profile_costs_time_and_no_path() {
     }
 }
 
+/// Holds meetings against the oracle: what is left to chance may miss, two times in a hundred.
+#[derive(Default)]
+struct Judge {
+    chances: usize,
+    missed: Vec<String>,
+}
+
+impl Judge {
+    fn judge(&mut self, verdict: Verdict, direct: bool, story: String) {
+        let chance = matches!(verdict, Verdict::DirectByChance { .. });
+        self.chances += usize::from(chance);
+        if chance && !direct {
+            self.missed.push(story);
+        } else {
+            assert_eq!(direct, verdict != Verdict::Relayed, "{story}");
+        }
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        let few = self.missed.len() <= 1 + self.chances / 50;
+        assert!(few || std::thread::panicking(), "{} of {}: {:?}", self.missed.len(), self.chances, self.missed);
+    }
+}
+
 /// Two NATs, what the two believe of them, and who disturbs; and can these two meet at all?
-fn drawn(luck: &mut Random) -> (Case, bool) {
+fn drawn(luck: &mut Random) -> (Case, Verdict) {
     let mut draw = |bound: u64| luck.below(bound);
     let mut nat = || -> Behaviour {
         let steps = [1, 2, -1, 4];
@@ -156,7 +182,7 @@ fn drawn(luck: &mut Random) -> (Case, bool) {
     };
     let nats = [nat(), nat()];
     let accesses = nats.clone().map(|nat| Access { families: Families::Ipv4, routers: vec![Router::ipv4(nat)] });
-    let possible = oracle::reachable(&accesses[0], &accesses[1], Relation::Separate) != Verdict::Relayed;
+    let possible = oracle::reachable(&accesses[0], &accesses[1], Relation::Separate);
     let belief = [Belief::True, Belief::None, Belief::Friendly, Belief::Symmetric][draw(4) as usize];
     let (late, neighbours) = (draw(2) == 1, draw(2) as u32 * 5);
     (Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0, far: 1 }, possible)
@@ -166,6 +192,7 @@ fn drawn(luck: &mut Random) -> (Case, bool) {
 fn whatever_happens_to_their_routers_who_can_meet_meets_again() {
     let (first, count) = seeds(25);
     let cast = Cast::new().expect("keys");
+    let mut judge = Judge::default();
     for seed in first..first + count {
         let mut luck = Random::new(seed);
         let (case, possible) = drawn(&mut luck);
@@ -196,7 +223,8 @@ fn whatever_happens_to_their_routers_who_can_meet_meets_again() {
         // Whatever came of all this: both are online, and she asks again.
         stage.disturb(|_| ());
         let Meeting { outcome, reports, .. } = stage.play();
-        assert_eq!(outcome.time().is_some(), possible, "NETSIM_SEED={seed}: {story}{outcome:?} {reports:?} {case:?}");
+        let story = format!("NETSIM_SEED={seed}: {story}{outcome:?} {reports:?} {case:?}");
+        judge.judge(possible, outcome.time().is_some(), story);
     }
 }
 
@@ -204,10 +232,12 @@ fn whatever_happens_to_their_routers_who_can_meet_meets_again() {
 fn whatever_two_nats_meet_every_cap_holds_and_who_can_meet_does() {
     let (first, count) = seeds(60);
     let cast = Cast::new().expect("keys");
+    let mut judge = Judge::default();
     for seed in first..first + count {
-        let (case, sure) = drawn(&mut Random::new(seed));
+        let (case, possible) = drawn(&mut Random::new(seed));
         let Meeting { reports, outcome, sockets, .. } = play(&cast, &case, seed, Instant::now());
-        assert_eq!(outcome.time().is_some(), sure, "NETSIM_SEED={seed}: {outcome:?} {reports:?} {case:?}");
+        let story = format!("NETSIM_SEED={seed}: {outcome:?} {reports:?} {case:?}");
+        judge.judge(possible, outcome.time().is_some(), story);
         assert!(sockets <= MAX_SOCKETS, "NETSIM_SEED={seed}: {sockets}");
         for report in reports.into_iter().flatten() {
             let rounds = u32::from(rounds::MAX_ROUNDS);
