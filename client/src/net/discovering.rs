@@ -11,16 +11,20 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::quic_socket::{QuicSocket, Stun};
+use super::quic_socket::QuicSocket;
+use crate::node::SocketId;
 
 /// Answers waiting for the driver: a run asks thirty questions at the most.
 const QUEUE: usize = 64;
+
+/// A datagram to the fresh socket: where from, and its bytes.
+pub(super) type Answer = (SocketAddr, Vec<u8>);
 
 /// One run against one server.
 pub(super) struct Discovering {
     machine: Discovery,
     fresh: Arc<UdpSocket>,
-    answers: mpsc::Receiver<Stun>,
+    answers: mpsc::Receiver<Answer>,
     reader: JoinHandle<()>,
     finished: bool,
 }
@@ -46,7 +50,7 @@ impl Discovering {
     }
 
     /// The next answer to the fresh socket. Does not lose any when cancelled.
-    pub(super) async fn answer(&mut self) -> Stun {
+    pub(super) async fn answer(&mut self) -> Answer {
         match self.answers.recv().await {
             Some(answer) => answer,
             None => std::future::pending().await,
@@ -54,7 +58,7 @@ impl Discovering {
     }
 
     /// Takes an answer to the fresh socket.
-    pub(super) fn fresh(&mut self, (source, payload): &Stun, main: &QuicSocket, now: Instant) {
+    pub(super) fn fresh(&mut self, (source, payload): &Answer, main: &QuicSocket, now: Instant) {
         self.machine.handle_datagram(Received { socket: Socket::Fresh, source: *source, payload }, now);
         self.send(main);
     }
@@ -92,7 +96,7 @@ impl Discovering {
     fn send(&mut self, main: &QuicSocket) {
         while let Some(transmit) = self.machine.poll_transmit() {
             match transmit.socket {
-                Socket::Main => main.send(transmit.destination, &transmit.payload),
+                Socket::Main => main.send(SocketId::MAIN, transmit.destination, &transmit.payload),
                 // Best effort, like the network: the machine repeats what matters.
                 Socket::Fresh => drop(self.fresh.try_send_to(&transmit.payload, transmit.destination)),
             }
@@ -106,7 +110,7 @@ impl Drop for Discovering {
     }
 }
 
-async fn read(socket: Arc<UdpSocket>, answers: mpsc::Sender<Stun>) {
+async fn read(socket: Arc<UdpSocket>, answers: mpsc::Sender<Answer>) {
     let mut buffer = [0; 1500];
     loop {
         let (count, source) = match socket.recv_from(&mut buffer).await {

@@ -5,18 +5,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::candidate::canonical;
 use common::discovery::Config as DiscoveryConfig;
 use common::introduction::{Register, ToServer};
 use common::tls::{Certificate, SERVER_NAME, SeenPeer};
 use quinn::{Connecting, Connection, Endpoint, Incoming};
 use tokio::sync::{mpsc, watch};
 
-use super::discovering::Discovering;
+use super::discovering::{Answer, Discovering};
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
 use super::transport::PEER_WINDOW;
 use super::{interfaces, transport};
-use crate::node::{Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Output, SessionEvent, SessionId};
+use crate::node::{
+    Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Output, SessionEvent, SessionId, SocketId,
+};
 
 /// Events waiting for the application; beyond this the sessions are not read, and QUIC's flow control holds the peers.
 const OUTBOX: usize = 1024;
@@ -72,7 +75,7 @@ pub(super) struct Driver {
     to_discover: Option<DiscoveryConfig>,
 }
 
-async fn fresh_answer(run: &mut Option<Discovering>) -> Option<Stun> {
+async fn fresh_answer(run: &mut Option<Discovering>) -> Option<Answer> {
     match run {
         Some(run) => Some(run.answer().await),
         None => None,
@@ -139,7 +142,7 @@ impl Driver {
                 run.timeout(&self.means.socket, now);
             }
             self.after_discovery();
-            self.act();
+            self.act().await;
         }
         self.goodbye(inputs).await;
     }
@@ -147,7 +150,7 @@ impl Driver {
     /// Lets each session say its last words, and the connection to the rendezvous end; then closes what is left.
     async fn goodbye(mut self, mut inputs: Inputs) {
         self.machine.stop();
-        self.act();
+        self.act().await;
         let mut standing = self.sessions.values().filter(|near| near.connection.is_some()).count();
         let (endpoint, connected, requests) =
             (self.means.endpoint.clone(), self.connected, self.means.requests.clone());
@@ -174,14 +177,15 @@ impl Driver {
         self.machine.handle_hosts(interfaces::host_candidates(&self.means.socket));
     }
 
-    fn stun(&mut self, (source, payload): Stun) {
+    fn stun(&mut self, (socket, source, payload): Stun) {
         let now = Instant::now();
         if let Some(run) = &mut self.discovering
+            && socket == SocketId::MAIN
             && run.main(source, &payload, &self.means.socket, now)
         {
             return;
         }
-        if !self.machine.handle_stun(source, &payload, now) {
+        if !self.machine.handle_stun(socket, source, &payload, now) {
             tracing::trace!("a STUN datagram for nobody");
         }
     }
@@ -227,10 +231,15 @@ impl Driver {
     }
 
     /// Does what the machine wants done.
-    fn act(&mut self) {
+    async fn act(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Transmit { destination, payload } => self.means.socket.send(destination, &payload),
+                Output::Open(id) => self.open_socket(id).await,
+                Output::CloseSocket(id) => self.means.socket.sockets().remove(id),
+                Output::Leave(remote, id) => self.means.socket.sockets().leave(remote, id),
+                Output::Transmit { socket, destination, payload } => {
+                    self.means.socket.send(socket, destination, &payload);
+                }
                 // If there is no room it is lost, like a request that the server lost.
                 Output::Ask(message) => drop(self.means.requests.try_send(message)),
                 Output::Register(register) => drop(self.means.register.send_replace(register)),
@@ -258,6 +267,15 @@ impl Driver {
                 Output::StopDiscovery => (self.discovering, self.to_discover) = (None, None),
                 Output::Tell(event) => self.outbox.push_back(event),
             }
+        }
+    }
+
+    async fn open_socket(&mut self, id: SocketId) {
+        // Of the version of IP by which the rendezvous sees us: it is that NAT's ports which are looked for.
+        let ipv4 = self.means.socket.relay().is_none_or(|server| canonical(server).is_ipv4());
+        match self.means.socket.sockets().add(id, ipv4).await {
+            Ok(port) => self.machine.handle_opened(id, port, Instant::now()),
+            Err(error) => tracing::debug!(%error, "no more sockets"),
         }
     }
 

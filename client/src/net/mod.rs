@@ -22,6 +22,7 @@ mod quic_socket;
 mod reach;
 mod session;
 mod silence;
+mod sockets;
 mod transport;
 mod tunnel;
 mod watch;
@@ -94,6 +95,7 @@ impl Node {
             rendezvous: config.rendezvous.key,
             epoch,
             contacts: config.contacts,
+            birthday: true,
             random: Random::new(|bytes| getrandom::fill(bytes).is_ok()),
         });
         let (register, registration) = watch_channel(machine.registration().clone());

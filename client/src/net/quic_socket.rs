@@ -1,7 +1,7 @@
 //! The one set of UDP sockets, in the shape in which quinn 0.11 wants a socket.
 //!
 //! Everything a client sends leaves from here, because a NAT mapping belongs to a socket. There is one socket for IPv4
-//! and, where the machine has it, one for IPv6. quinn sees a single IPv6 socket: IPv4 addresses are mapped into IPv6 on
+//! and, where the machine has it, one for IPv6, and those that punching asks for ([`Sockets`]). quinn sees a single IPv6 socket: IPv4 addresses are mapped into IPv6 on
 //! the way in and taken out on the way out. Datagrams that are STUN are split off before quinn sees them.
 //!
 //! A relay channel looks to quinn like one more address ([`RelayChannel::address`]): what it sends there leaves as relay
@@ -14,24 +14,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use common::candidate::canonical;
 use common::datagram::{self, Kind};
 use common::relay::{self, HEADER, RelayChannel, is_synthetic};
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
 use super::silence::RelayTraffic;
+use super::sockets::{Member, Sockets};
 use super::tunnel::Lanes;
+use crate::node::SocketId;
 
 /// STUN datagrams waiting for the driver. More than this is a flood, and is dropped as a full socket buffer would.
 const STUN_QUEUE: usize = 256;
@@ -40,15 +40,14 @@ const UNWRAPPED: usize = 2048;
 /// No STUN message that concerns us is longer.
 const MAX_STUN: usize = 512;
 
-/// A STUN datagram and where it came from.
-pub(super) type Stun = (SocketAddr, Vec<u8>);
+/// A STUN datagram: which socket it came to, where from, and its bytes.
+pub(super) type Stun = (SocketId, SocketAddr, Vec<u8>);
 
 /// The sockets of a client.
 pub(super) struct QuicSocket {
-    /// IPv4 first; both bound to a port of their own.
-    sockets: Vec<Member>,
+    sockets: Sockets,
     /// Which socket a send was last refused by, hence which one to wait for.
-    blocked: AtomicUsize,
+    blocked: Mutex<Option<Arc<Member>>>,
     stun: mpsc::Sender<Stun>,
     /// The rendezvous, to which relay frames go and from which they come.
     relay: RwLock<Option<SocketAddr>>,
@@ -59,33 +58,19 @@ pub(super) struct QuicSocket {
     unwrapped: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
 }
 
-struct Member {
-    socket: Arc<dyn AsyncUdpSocket>,
-    local: SocketAddr,
-}
-
 impl QuicSocket {
-    /// Opens the sockets on free ports. IPv6 is optional; without IPv4 *and* IPv6 there is no network.
+    /// Opens the main sockets.
     pub(super) async fn open() -> io::Result<(Arc<Self>, mpsc::Receiver<Stun>)> {
-        let bound = [bind((Ipv4Addr::UNSPECIFIED, 0).into()), bind((Ipv6Addr::UNSPECIFIED, 0).into())];
-        let (good, mut bad): (Vec<_>, Vec<_>) = bound.into_iter().partition(|socket| socket.is_ok());
-        if good.is_empty() {
-            return Err(bad.remove(0).expect_err("partitioned"));
-        }
-        let mut sockets = Vec::new();
-        for socket in good {
-            let socket = socket?;
-            let local = socket.local_addr()?;
-            let socket = TokioRuntime.wrap_udp_socket(socket)?;
-            // tokio refuses to send on a socket until it has once heard that it may.
-            let mut poller = socket.clone().create_io_poller();
-            poll_fn(|cx| poller.as_mut().poll_writable(cx)).await?;
-            sockets.push(Member { socket, local });
-        }
+        let sockets = Sockets::open().await?;
         let (stun, inbox) = mpsc::channel(STUN_QUEUE);
-        let (blocked, relay, unwrapped) = (AtomicUsize::new(0), RwLock::default(), Mutex::default());
-        let (lanes, traffic) = (Lanes::new(), Arc::default());
+        let (blocked, relay, unwrapped, traffic) = Default::default();
+        let lanes = Lanes::new();
         Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, lanes, traffic, unwrapped }), inbox))
+    }
+
+    /// The sockets themselves.
+    pub(super) fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 
     /// The tunnels.
@@ -108,31 +93,22 @@ impl QuicSocket {
         *self.relay.write().unwrap_or_else(PoisonError::into_inner) = server;
     }
 
-    /// The local ports, by family.
+    /// The local ports of the main sockets, by family.
     pub(super) fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.sockets.iter().map(|member| member.local)
+        self.sockets.snapshot().into_iter().filter(|member| member.id == SocketId::MAIN).map(|member| member.local)
     }
 
     /// Sends one datagram that is not QUIC's. Best effort, like the network.
-    pub(super) fn send(&self, destination: SocketAddr, payload: &[u8]) {
-        if is_synthetic(destination.ip()) {
-            // Nobody has such an address, and STUN has nothing to do in a tunnel.
-            return;
+    pub(super) fn send(&self, from: SocketId, destination: SocketAddr, payload: &[u8]) {
+        // Nobody has a synthetic address, and STUN has nothing to do in a tunnel.
+        if !is_synthetic(destination.ip()) {
+            self.sockets.send(from, destination, payload);
         }
-        let transmit = Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip: None };
-        if let Some(member) = self.route(destination) {
-            let _ = self.sockets[member].socket.try_send(&Transmit { destination: canonical(destination), ..transmit });
-        }
-    }
-
-    fn route(&self, destination: SocketAddr) -> Option<usize> {
-        let ipv4 = canonical(destination).is_ipv4();
-        self.sockets.iter().position(|member| member.local.is_ipv4() == ipv4)
     }
 
     /// Takes STUN and relay frames out of what was received and gives the rest the addresses that quinn expects.
-    fn sift(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) {
-        let relay = self.relay();
+    fn sift(&self, at: SocketId, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) {
+        let relay = self.relay().filter(|_| at == SocketId::MAIN);
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
             let source = canonical(meta.addr);
             if is_synthetic(source.ip()) {
@@ -148,7 +124,7 @@ impl QuicSocket {
             }
             // A datagram of which nothing stays has length 0, and quinn passes over it.
             meta.len = datagram::sift(received, meta.stride, |kind, bytes| match kind {
-                Kind::Stun if bytes.len() <= MAX_STUN => drop(self.stun.try_send((source, bytes.to_vec()))),
+                Kind::Stun if bytes.len() <= MAX_STUN => drop(self.stun.try_send((at, source, bytes.to_vec()))),
                 Kind::Relay if from_relay => self.unwrap(bytes),
                 _ => {}
             });
@@ -229,10 +205,10 @@ impl QuicSocket {
             return Ok(());
         }
         // Any error but WouldBlock would end the connection: what has no way out is dropped, and the protocol notices.
-        let Some(index) = self.route(transmit.destination) else { return Ok(()) };
-        match self.sockets[index].socket.try_send(transmit) {
+        let Some(member) = self.sockets.toward(transmit.destination) else { return Ok(()) };
+        match member.socket.try_send(transmit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked.store(index, Ordering::Relaxed);
+                *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(member);
                 Err(error)
             }
             Err(error) => {
@@ -282,26 +258,15 @@ fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let domain = if address.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
-    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
-}
-
 impl fmt::Debug for QuicSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.sockets.iter().map(|member| member.local)).finish()
+        self.sockets.fmt(f)
     }
 }
 
 impl AsyncUdpSocket for QuicSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        let pollers = self.sockets.iter().map(|member| member.socket.clone().create_io_poller()).collect();
-        Box::pin(Poller { socket: self, pollers })
+        Box::pin(Poller { socket: self, waits: None })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -326,7 +291,7 @@ impl AsyncUdpSocket for QuicSocket {
         if let Poll::Ready(count) = self.poll_tunnelled(cx, buffers, metas) {
             return Poll::Ready(Ok(count));
         }
-        for member in &self.sockets {
+        for member in self.sockets.members(cx) {
             match member.socket.poll_recv(cx, buffers, metas) {
                 Poll::Pending => {}
                 Poll::Ready(Err(error)) => {
@@ -336,7 +301,7 @@ impl AsyncUdpSocket for QuicSocket {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Ok(count)) => {
-                    self.sift(&mut buffers[..count], &mut metas[..count]);
+                    self.sift(member.id, &mut buffers[..count], &mut metas[..count]);
                     return Poll::Ready(Ok(count));
                 }
             }
@@ -345,19 +310,20 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok((Ipv6Addr::UNSPECIFIED, self.sockets[0].local.port()).into())
+        let port = self.local_addresses().next().map_or(0, |local| local.port());
+        Ok((Ipv6Addr::UNSPECIFIED, port).into())
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.sockets.iter().map(|member| member.socket.max_transmit_segments()).min().unwrap_or(1)
+        self.sockets.snapshot().iter().map(|member| member.socket.max_transmit_segments()).min().unwrap_or(1)
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.sockets.iter().map(|member| member.socket.max_receive_segments()).max().unwrap_or(1)
+        self.sockets.snapshot().iter().map(|member| member.socket.max_receive_segments()).max().unwrap_or(1)
     }
 
     fn may_fragment(&self) -> bool {
-        self.sockets.iter().any(|member| member.socket.may_fragment())
+        self.sockets.snapshot().iter().any(|member| member.socket.may_fragment())
     }
 }
 
@@ -366,21 +332,32 @@ impl AsyncUdpSocket for QuicSocket {
 #[derive(Debug)]
 struct Poller {
     socket: Arc<QuicSocket>,
-    pollers: Vec<Pin<Box<dyn UdpPoller>>>,
+    waits: Option<Wait>,
 }
+
+type Wait = (Arc<Member>, Pin<Box<dyn UdpPoller>>);
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let blocked = self.socket.blocked.load(Ordering::Relaxed);
-        if let Some(poller) = self.pollers.get_mut(blocked) {
-            ready!(poller.as_mut().poll_writable(cx))?;
+        let blocked = self.socket.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(blocked) = blocked else { return Poll::Ready(Ok(())) };
+        if !self.waits.as_ref().is_some_and(|(member, _)| Arc::ptr_eq(member, &blocked)) {
+            let poller = blocked.socket.clone().create_io_poller();
+            self.waits = Some((blocked, poller));
         }
-        Poll::Ready(Ok(()))
+        match &mut self.waits {
+            Some((_, poller)) => poller.as_mut().poll_writable(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+    use std::task::ready;
+
     use super::*;
 
     /// Receives one batch and says how many bytes of each buffer are left for QUIC.
@@ -406,11 +383,11 @@ mod tests {
         let (a, _) = QuicSocket::open().await.expect("sockets");
         let (b, mut stun) = QuicSocket::open().await.expect("sockets");
         let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
-        a.send(loopback(&b), &request);
+        a.send(SocketId::MAIN, loopback(&b), &request);
         let kept = receive(&b).await;
         assert!(kept.iter().all(|(_, bytes)| bytes.is_empty()), "nothing of it reaches quinn");
-        assert_eq!(stun.try_recv().expect("the driver has it"), (loopback(&a), request));
-        a.send(loopback(&b), &[0x40, 1, 2, 3]);
+        assert_eq!(stun.try_recv().expect("the driver has it"), (SocketId::MAIN, loopback(&a), request));
+        a.send(SocketId::MAIN, loopback(&b), &[0x40, 1, 2, 3]);
         let kept = receive(&b).await;
         assert_eq!(kept, [(mapped(loopback(&a)), vec![0x40, 1, 2, 3])]);
         assert!(stun.try_recv().is_err());
@@ -422,7 +399,7 @@ mod tests {
         let (b, _) = QuicSocket::open().await.expect("sockets");
         b.set_relay(Some(loopback(&a)));
         for datagram in datagrams {
-            a.send(loopback(&b), datagram);
+            a.send(SocketId::MAIN, loopback(&b), datagram);
         }
         let mut kept = Vec::new();
         while kept.len() < datagrams.len() {
@@ -474,8 +451,8 @@ mod tests {
         let (a, _) = QuicSocket::open().await.expect("sockets");
         let (b, _) = QuicSocket::open().await.expect("sockets");
         let frame = [RelayChannel(1).header().as_slice(), &[0x40; 20]].concat();
-        a.send(loopback(&b), &frame);
-        a.send(loopback(&b), &[0x40, 1]);
+        a.send(SocketId::MAIN, loopback(&b), &frame);
+        a.send(SocketId::MAIN, loopback(&b), &[0x40, 1]);
         let kept: Vec<_> = receive(&b).await.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
         assert!(kept.iter().all(|(from, bytes)| *from == mapped(loopback(&a)) && bytes == &[0x40, 1]), "{kept:?}");
     }
@@ -519,7 +496,7 @@ mod tests {
         send(tunnel, &[0xc0; 1200], None);
         send(common::relay::tunnel_address(99), &[0xc1], None);
         send("127.0.0.1:9".parse().expect("an address"), &[0xc2], None);
-        socket.send(tunnel, &[0; 20]);
+        socket.send(SocketId::MAIN, tunnel, &[0; 20]);
         let mut sent: Vec<_> = std::iter::from_fn(next).collect();
         sent.sort();
         let frame = |payload: &[u8]| [RelayChannel(7).header().as_slice(), payload].concat();
@@ -527,10 +504,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn quic_leaves_from_the_socket_that_has_found_the_peer_until_that_is_closed() {
+        let (a, _) = QuicSocket::open().await.expect("sockets");
+        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let port = a.sockets().add(SocketId(7), true).await.expect("one more");
+        let send = || {
+            let transmit =
+                Transmit { destination: loopback(&b), ecn: None, contents: &[0x40], segment_size: None, src_ip: None };
+            a.try_send(&transmit).expect("sent");
+        };
+        a.sockets().leave(loopback(&b), SocketId(7));
+        send();
+        let from = |port| mapped((Ipv4Addr::LOCALHOST, port).into());
+        assert_eq!(receive(&b).await, [(from(port), vec![0x40])]);
+        a.sockets().remove(SocketId(7));
+        send();
+        assert_eq!(receive(&b).await, [(from(loopback(&a).port()), vec![0x40])]);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_added_is_read_by_who_waits_already() {
+        let (a, _) = QuicSocket::open().await.expect("sockets");
+        let (b, mut stun) = QuicSocket::open().await.expect("sockets");
+        let reading = tokio::spawn({
+            let b = b.clone();
+            async move { receive(&b).await }
+        });
+        tokio::task::yield_now().await;
+        let port = b.sockets().add(SocketId(7), true).await.expect("one more");
+        let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
+        a.send(SocketId::MAIN, (Ipv4Addr::LOCALHOST, port).into(), &request);
+        reading.await.expect("read");
+        assert_eq!(stun.try_recv().expect("the driver has it"), (SocketId(7), loopback(&a), request));
+    }
+
+    #[tokio::test]
     async fn a_destination_without_a_socket_is_dropped_and_no_error() {
-        let (mut socket, _) = QuicSocket::open().await.expect("sockets");
-        Arc::get_mut(&mut socket).expect("ours alone").sockets.retain(|member| member.local.is_ipv4());
+        let (socket, _) = QuicSocket::open().await.expect("sockets");
         let destination = "[2001:db8::1]:9".parse().expect("an address");
+        socket.sockets().leave(destination, SocketId(7));
         let transmit = Transmit { destination, ecn: None, contents: &[0x40], segment_size: None, src_ip: None };
         assert!(socket.try_send(&transmit).is_ok());
     }

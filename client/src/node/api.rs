@@ -6,12 +6,22 @@ use std::time::Duration;
 use common::candidate::CandidateKind;
 use common::identity::PeerId;
 use common::nat::NatProfile;
+use common::path::Report;
 use common::session::{PeerFrame, Route, Via};
 use serde::{Deserialize, Serialize};
 
 /// Tells the sessions of one node apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
+
+/// One of the UDP sockets of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+impl SocketId {
+    /// The one that the rendezvous knows, of either version of IP.
+    pub const MAIN: SocketId = SocketId(0);
+}
 
 /// What a node may be told to do. All of it returns at once; what comes of it is an event.
 #[derive(Debug, Clone)]
@@ -165,6 +175,8 @@ pub enum NodeEvent {
         peer: PeerId,
         /// The addresses probed, for a person to look at.
         tried: Vec<SocketAddr>,
+        /// What was tried, and why it is over.
+        report: Report,
     },
     /// A frame from a peer, over an authenticated session or in an envelope that only the peer can have sealed.
     Frame {

@@ -5,18 +5,24 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use common::candidate;
+use common::candidate::{self, Contents};
 use common::identity::{Identity, PeerId};
-use common::introduction::{IntroductionId, ToServer};
+use common::introduction::{Introduction, IntroductionId, StunEndpoints, ToServer};
+use common::nat::NatProfile;
 use common::pairing::{Pairing, SealNonce};
+use common::path::{Guessing, MAX_SOCKETS};
 use common::seal::{self, SealSeed};
 use common::session::{PeerFrame, Route};
 
-use super::api::{NodeEvent, SessionId};
+use super::api::{NodeEvent, SessionId, SocketId};
 use super::output::Output;
 
 /// Nobody expects more than this without having measured it.
 const LONGEST_EXPECTED: Duration = Duration::from_millis(100);
+
+/// Sockets beside the main one that a node has open at a time: one birthday run and a look or two, within the 1,024 files that
+/// a process may have open unless somebody has changed that.
+const SOCKETS: usize = MAX_SOCKETS + 64;
 
 /// Fills a buffer with random bytes, or says that there are none. The driver's is the system's generator, a test's is
 /// made from a seed.
@@ -64,14 +70,23 @@ pub(super) struct Home {
     pub(super) relay_remote: Option<SocketAddr>,
     /// The round trip to the rendezvous, when last connected.
     pub(super) server_rtt: Option<Duration>,
+    /// Where it is, for STUN, and where else it answers that; `None` through a tunnel.
+    pub(super) stun: Option<(SocketAddr, StunEndpoints)>,
+    /// What is known of our NAT.
+    pub(super) profile: NatProfile,
+    /// Introductions that want a birthday run; the first one has its turn.
+    pub(super) birthdays: VecDeque<IntroductionId>,
+    birthday: bool,
     random: Random,
+    open_sockets: usize,
+    next_socket: u32,
     next_request: u32,
     next_session: u64,
     outputs: VecDeque<Output>,
 }
 
 impl Home {
-    pub(super) fn new(identity: Identity, rendezvous: PeerId, random: Random) -> Self {
+    pub(super) fn new(identity: Identity, rendezvous: PeerId, birthday: bool, random: Random) -> Self {
         Home {
             own_id: identity.peer_id(),
             identity,
@@ -81,7 +96,13 @@ impl Home {
             observed: None,
             relay_remote: None,
             server_rtt: None,
+            stun: None,
+            profile: NatProfile::default(),
+            birthdays: VecDeque::new(),
+            birthday,
             random,
+            open_sockets: 0,
+            next_socket: 0,
             next_request: 0,
             next_session: 0,
             outputs: VecDeque::new(),
@@ -129,10 +150,42 @@ impl Home {
         self.random.bytes(what_for)
     }
 
+    /// Asks for one more socket. `None`: there are enough.
+    pub(super) fn open_socket(&mut self) -> Option<SocketId> {
+        if self.open_sockets >= SOCKETS {
+            return None;
+        }
+        self.open_sockets += 1;
+        self.next_socket += 1;
+        let id = SocketId(self.next_socket);
+        self.output(Output::Open(id));
+        Some(id)
+    }
+
+    pub(super) fn close_socket(&mut self, id: SocketId) {
+        self.open_sockets -= 1;
+        self.output(Output::CloseSocket(id));
+    }
+
+    /// What the strategies beyond plain probing need to know for this introduction; `None` if we or the peer have no address
+    /// that the rendezvous has seen.
+    pub(super) fn guessing(&mut self, introduction: &Introduction) -> Option<Guessing> {
+        let ((server, endpoints), observed) = (self.stun?, self.observed?);
+        let peer = *introduction.addresses.first()?;
+        let seed = self.seed("ports are not guessed")?;
+        let (profile, peer_profile, birthday) = (self.profile, introduction.profile, self.birthday);
+        Some(Guessing { server, endpoints, observed, peer, profile, peer_profile, birthday, seed })
+    }
+
     /// Our host candidates, for this contact's eyes.
     pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8]) -> Vec<u8> {
-        let nonce: Option<SealNonce> = self.random.bytes("host candidates are not sent");
-        let contents = candidate::Contents::hosts(self.hosts.clone());
+        let hosts = Contents::hosts(self.hosts.clone());
+        self.seal(pairing, context, hosts)
+    }
+
+    /// A box for this contact's eyes; empty if there is no randomness.
+    pub(super) fn seal(&mut self, pairing: &Pairing, context: &[u8], contents: Contents) -> Vec<u8> {
+        let nonce: Option<SealNonce> = self.random.bytes("nothing is sealed");
         nonce.map_or_else(Vec::new, |nonce| pairing.seal(context, &candidate::pack(contents), nonce))
     }
 

@@ -12,11 +12,10 @@ use common::introduction::{
 };
 use common::nat::NatProfile;
 use common::pairing::Pairing;
-use common::path::{Base, Received};
 use common::relay::is_synthetic;
 use common::session::Route;
 
-use super::api::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
+use super::api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 use super::home::{Home, Random};
 use super::lines::End;
 use super::output::{Begin, Bye, ControlEvent, Output, SessionEvent};
@@ -38,6 +37,8 @@ pub struct Config {
     pub epoch: u64,
     /// Whom we know; nobody else is answered.
     pub contacts: Vec<PeerId>,
+    /// May hundreds of sockets be opened, for seconds, where no other strategy finds a path?
+    pub birthday: bool,
     /// Where keys and nonces come from.
     pub random: Random,
 }
@@ -66,7 +67,7 @@ impl Machine {
             profile: NatProfile::default(),
         };
         let mut machine = Machine {
-            home: Home::new(config.identity, config.rendezvous, config.random),
+            home: Home::new(config.identity, config.rendezvous, config.birthday, config.random),
             peers: BTreeMap::new(),
             register,
             remembered: VecDeque::new(),
@@ -92,13 +93,15 @@ impl Machine {
 
     /// When [`Machine::handle_timeout`] has something to do.
     pub fn poll_wakeup(&self) -> Option<Instant> {
-        self.peers.values().filter_map(Peer::wakeup).min()
+        self.peers.values().filter_map(|peer| peer.wakeup(&self.home)).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for peer in self.peers.values_mut().filter(|peer| peer.wakeup().is_some_and(|at| at <= now)) {
-            peer.timeout(now, &mut self.home);
+        for peer in self.peers.values_mut() {
+            if peer.wakeup(&self.home).is_some_and(|at| at <= now) {
+                peer.timeout(now, &mut self.home);
+            }
         }
     }
 
@@ -160,10 +163,14 @@ impl Machine {
         }
     }
 
-    /// Takes a STUN datagram that came to the main socket; `false` if it is nobody's.
-    pub fn handle_stun(&mut self, source: SocketAddr, payload: &[u8], now: Instant) -> bool {
-        let received = Received { base: Base::MAIN, source, payload };
-        self.peers.values_mut().any(|peer| peer.stun(received, now, &mut self.home))
+    /// Takes a STUN datagram that came to this socket; `false` if it is nobody's.
+    pub fn handle_stun(&mut self, socket: SocketId, source: SocketAddr, payload: &[u8], now: Instant) -> bool {
+        self.peers.values_mut().any(|peer| peer.stun(socket, source, payload, now, &mut self.home))
+    }
+
+    /// A socket that was asked for is there, at this local port.
+    pub fn handle_opened(&mut self, socket: SocketId, port: u16, now: Instant) {
+        self.peers.values_mut().any(|peer| peer.opened(socket, port, now, &mut self.home));
     }
 
     /// Takes note of what a look at the NAT has found.
@@ -176,7 +183,7 @@ impl Machine {
                 }
             }
             DiscoveryEvent::Finished(profile) => {
-                register.profile = profile;
+                (register.profile, self.home.profile) = (profile, profile);
                 self.home.tell(NodeEvent::Profile(profile));
             }
         }
@@ -185,6 +192,7 @@ impl Machine {
 
     /// Looks at the NAT, unless that has been done for this observed address.
     fn discover(&mut self, observed: SocketAddr, endpoints: StunEndpoints) {
+        self.home.stun = self.server.map(|server| (server, endpoints));
         let Some(server) = self.server.filter(|_| self.discovered != Some(observed)) else { return };
         let Some(seed) = self.home.seed("the NAT is not looked at") else { return };
         self.discovered = Some(observed);
@@ -197,7 +205,7 @@ impl Machine {
 
     /// Through a tunnel the NAT cannot be looked at; what was seen before may be true of another network.
     fn forget_discovery(&mut self) {
-        self.discovered = None;
+        (self.discovered, self.home.stun, self.home.profile) = (None, None, NatProfile::default());
         self.home.output(Output::StopDiscovery);
         self.registers(Register { reflexive: Vec::new(), profile: NatProfile::default(), ..self.register.clone() });
     }

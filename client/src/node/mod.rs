@@ -24,7 +24,7 @@ mod machine;
 mod output;
 mod peer;
 
-pub use api::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
+pub use api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 pub use home::Random;
 pub use machine::{Config, Machine};
 pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};

@@ -8,7 +8,7 @@ use common::identity::PeerId;
 use common::introduction::{FromServer, Register, ToServer};
 use common::session::{PeerFrame, Route};
 
-use super::api::{NodeEvent, SessionId};
+use super::api::{NodeEvent, SessionId, SocketId};
 
 /// What the driver hears of the one connection to the rendezvous.
 #[derive(Debug, Clone)]
@@ -105,8 +105,17 @@ pub struct Begin {
 /// What the machine wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Send this datagram from the main socket.
+    /// Open an unconnected UDP socket of the main one's version of IP, on any port, and say so by
+    /// [`Machine::handle_opened`](super::Machine::handle_opened). If there is none to be had, say nothing.
+    Open(SocketId),
+    /// Close it.
+    CloseSocket(SocketId),
+    /// QUIC packets to this address leave from this socket from now on, for as long as it is open.
+    Leave(SocketAddr, SocketId),
+    /// Send this datagram.
     Transmit {
+        /// From which socket; if it is not open, not at all.
+        socket: SocketId,
         /// Where to.
         destination: SocketAddr,
         /// A STUN message.

@@ -220,7 +220,7 @@ impl Room {
                 after_ms: (*after).into(),
             },
             NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
-            NodeEvent::NoPath { peer, tried } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
+            NodeEvent::NoPath { peer, tried, .. } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
             NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
             NodeEvent::Up { .. } | NodeEvent::Down { .. } | NodeEvent::Frame { .. } | NodeEvent::Replaced => {
                 return None;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
+use common::path::Report;
 use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
 use jiff::Timestamp;
 
@@ -193,7 +194,10 @@ fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
         (vec![unreachable.clone()], Exit::Timeout),
         (vec![unreachable, registered.clone(), NodeEvent::Refused { peer: bob() }], Exit::PeerOffline),
         (vec![registered.clone(), NodeEvent::Refused { peer: id(3) }], Exit::Timeout),
-        (vec![registered, introduced, NodeEvent::NoPath { peer: bob(), tried: vec![] }], Exit::NoPath),
+        (
+            vec![registered, introduced, NodeEvent::NoPath { peer: bob(), tried: vec![], report: Report::new() }],
+            Exit::NoPath,
+        ),
         (vec![up(), lost(true)], Exit::PeerOffline),
         (vec![up(), lost(false)], Exit::NoPath),
         (vec![up()], Exit::Timeout),
@@ -298,7 +302,10 @@ fn a_ping_without_a_path_gives_up_in_time_and_says_why() {
     for (heard, reason) in [
         (None, "the rendezvous did not answer"),
         (Some(NodeEvent::Refused { peer: bob() }), "offline"),
-        (Some(NodeEvent::NoPath { peer: bob(), tried: vec![remote()] }), "no direct path was found"),
+        (
+            Some(NodeEvent::NoPath { peer: bob(), tried: vec![remote()], report: Report::new() }),
+            "no direct path was found",
+        ),
         (Some(punched), "no direct path was found"),
     ] {
         let (mut world, _) = ping(&["--timeout", "5"]);

@@ -102,8 +102,12 @@ impl Observation {
         Some((question.base, question.destination, question.transaction))
     }
 
+    /// When there is something to ask, or nothing more to wait for. One that was given up before the others makes nobody wake.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.questions.iter().filter(|question| question.mapped.is_none()).map(|question| self.due(question)).min()
+        let waiting = || self.questions.iter().filter(|question| question.mapped.is_none());
+        let due = |question: &Question| self.due(question);
+        let to_ask = waiting().filter(|question| question.tries < TRIES).map(due).min();
+        to_ask.or_else(|| waiting().map(due).max())
     }
 
     /// An answer; `false` if it is to none of these questions.

@@ -70,8 +70,15 @@ pub struct Report {
     pub ending: Ending,
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Report::new()
+    }
+}
+
 impl Report {
-    pub(super) fn new() -> Self {
+    /// Nothing has been tried yet.
+    pub fn new() -> Self {
         Report { efforts: Default::default(), ending: Ending::OnlyPlain }
     }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use client::data::{Contacts, Status};
 use client::node::{
-    Begin, Bye, Config, ControlEvent, Machine, NodeCommand, Output, Random as Bytes, SessionEvent, SessionId,
+    Begin, Bye, Config, ControlEvent, Machine, NodeCommand, Output, Random as Bytes, SessionEvent, SessionId, SocketId,
 };
 use client::online::{End, Engine, Happening, Line, Moment, Out, Room, Signal, Task};
 use client::output::{Direction, Event as Shown};
 use common::datagram::{self, Kind};
+use common::discovery::{self, Discovery};
 use common::identity::{Identity, PeerId};
 use common::introduction::{MAX_CONTROL_FRAME, Register, ToServer};
 use common::relay::{self, RelayChannel};
@@ -22,6 +23,7 @@ use netsim::virtual_net::Datagram;
 
 use crate::pipe::{self, Content, Event, Id, Patience, Pipe};
 
+/// Of the main socket; the others follow, each at a port that was not used before.
 const PORT: u16 = 4000;
 /// As `client::net` has them.
 const CONTROL: Patience = Patience {
@@ -98,10 +100,20 @@ pub(crate) struct Person {
     control: Control,
     pause: Duration,
     relay: Option<SocketAddr>,
+    /// The ports of the sockets beside the main one.
+    sockets: BTreeMap<SocketId, u16>,
+    next_port: u16,
+    /// Packets of connections to these addresses leave from these sockets.
+    leave: BTreeMap<SocketAddr, SocketId>,
+    discovering: Option<(Discovery, u16)>,
     start: Instant,
     said: u64,
     /// Nothing is done before.
     asleep: Option<Instant>,
+    /// The most sockets that were open at a time.
+    pub(crate) most_sockets: usize,
+    /// Datagrams sent.
+    pub(crate) packets: u64,
     /// Hears nothing but the rendezvous.
     pub(crate) cut_off: bool,
     pub(crate) seen: Seen,
@@ -133,6 +145,7 @@ impl Person {
             rendezvous: Identity::from_seed(&[3; 32]).peer_id(),
             epoch: 1,
             contacts: vec![peer],
+            birthday: true,
             random: Bytes::new(fill),
         });
         let until = now + Duration::from_millis(random.below(300));
@@ -149,9 +162,15 @@ impl Person {
             control: Control::Pausing { until },
             pause: FIRST_PAUSE,
             relay: None,
+            sockets: BTreeMap::new(),
+            next_port: PORT + 1,
+            leave: BTreeMap::new(),
+            discovering: None,
             start: now,
             said: 0,
             asleep: None,
+            most_sockets: 0,
+            packets: 0,
             cut_off: false,
             seen: Seen::default(),
             log: None,
@@ -170,6 +189,15 @@ impl Person {
     /// Sessions that are open or opening.
     pub(crate) fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    fn is_server(&self, source: SocketAddr) -> bool {
+        source.ip() == self.server.ip()
+    }
+
+    /// Sockets that are open beside the main one.
+    pub(crate) fn sockets(&self) -> usize {
+        self.sockets.len()
     }
 
     fn note(&mut self, what: impl FnOnce() -> String, now: Instant) {
@@ -238,6 +266,7 @@ impl Person {
     /// Does what the machine wants done, and what the connections report.
     fn pump(&mut self, now: Instant) {
         loop {
+            self.discover(now);
             if let Some(output) = self.machine.poll_output() {
                 self.act(output, now);
             } else if !self.hear(now) {
@@ -254,7 +283,23 @@ impl Person {
 
     fn act(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Transmit { destination, payload } => self.post(destination, payload),
+            Output::Open(id) => {
+                let port = self.fresh_port();
+                self.sockets.insert(id, port);
+                self.most_sockets = self.most_sockets.max(self.sockets.len());
+                self.machine.handle_opened(id, port, now);
+            }
+            Output::CloseSocket(id) => {
+                assert!(self.sockets.remove(&id).is_some(), "it was open");
+                self.leave.retain(|_, from| *from != id);
+            }
+            Output::Leave(remote, SocketId::MAIN) => drop(self.leave.remove(&remote)),
+            Output::Leave(remote, id) => drop(self.leave.insert(remote, id)),
+            Output::Transmit { socket, destination, payload } => {
+                if let Some(port) = self.port(socket) {
+                    self.post_from(port, destination, payload);
+                }
+            }
             Output::Ask(message) => {
                 self.note(|| format!("asks {}", word(&message)), now);
                 self.tell(&message, now);
@@ -289,11 +334,46 @@ impl Person {
             Output::Close(session, bye) => {
                 self.session_pipe(session).into_iter().for_each(|pipe| pipe.close(bye as u32));
             }
+            Output::Discover(config) => {
+                let fresh_port = self.fresh_port();
+                self.discovering = Some((Discovery::new(discovery::Config { fresh_port, ..config }, now), fresh_port));
+                self.discover(now);
+            }
+            Output::StopDiscovery => self.discovering = None,
             // The pipe repeats what it loses by itself.
-            Output::Discover(_) | Output::StopDiscovery | Output::Nudge(_) => {}
+            Output::Nudge(_) => {}
             Output::Tell(event) => {
                 self.note(|| format!("    {event:?}"), now);
                 self.happens(Happening::Node(event), now);
+            }
+        }
+    }
+
+    fn fresh_port(&mut self) -> u16 {
+        // Far beyond what one story opens.
+        self.next_port = self.next_port.checked_add(1).unwrap_or(PORT + 1);
+        self.next_port
+    }
+
+    fn port(&self, socket: SocketId) -> Option<u16> {
+        if socket == SocketId::MAIN { Some(PORT) } else { self.sockets.get(&socket).copied() }
+    }
+
+    /// Sends what the look at the NAT wants sent, and passes on what it has found.
+    fn discover(&mut self, now: Instant) {
+        while let Some((run, fresh_port)) = &mut self.discovering {
+            let fresh_port = *fresh_port;
+            if let Some(discovery::Transmit { socket, destination, payload, .. }) = run.poll_transmit() {
+                let port = if socket == discovery::Socket::Main { PORT } else { fresh_port };
+                self.post_from(port, destination, payload);
+            } else if let Some(event) = run.poll_event() {
+                if matches!(event, discovery::Event::Finished(_)) {
+                    self.discovering = None;
+                }
+                self.note(|| format!("    {event:?}"), now);
+                self.machine.handle_discovery(event);
+            } else {
+                break;
             }
         }
     }
@@ -383,27 +463,49 @@ impl Person {
             (Some(_), None) => return,
             (None, _) => (destination, payload),
         };
+        let from = self.leave.get(&destination).and_then(|id| self.sockets.get(id)).copied().unwrap_or(PORT);
+        self.post_from(from, destination, payload);
+    }
+
+    fn post_from(&mut self, port: u16, destination: SocketAddr, payload: Vec<u8>) {
         if let Some(own) = self.addresses.of_family(destination.ip()) {
-            self.outbox.push_back(Datagram { source: SocketAddr::new(own, PORT), destination, payload });
+            self.packets += 1;
+            self.outbox.push_back(Datagram { source: SocketAddr::new(own, port), destination, payload });
         }
     }
 
     pub(crate) fn handle_datagram(&mut self, datagram: Datagram, now: Instant) {
-        if self.asleep.is_some() || (self.cut_off && datagram.source != self.server) {
+        if self.asleep.is_some() || (self.cut_off && !self.is_server(datagram.source)) {
             return;
         }
-        let Datagram { source, payload, .. } = datagram;
-        match datagram::classify(&payload) {
-            Kind::Stun => drop(self.machine.handle_stun(source, &payload, now)),
-            Kind::Relay if self.relay == Some(source) => {
+        let Datagram { source, destination, payload } = datagram;
+        let at = destination.port();
+        let socket = match at {
+            PORT => Some(SocketId::MAIN),
+            port => self.sockets.iter().find(|(_, own)| **own == port).map(|(id, _)| *id),
+        };
+        match (datagram::classify(&payload), socket) {
+            (Kind::Stun, _) if self.is_of_discovery(at, source, &payload, now) => {}
+            (Kind::Stun, Some(socket)) => drop(self.machine.handle_stun(socket, source, &payload, now)),
+            (Kind::Relay, Some(SocketId::MAIN)) if self.relay == Some(source) => {
                 if let Some((channel, payload)) = relay::parse(&payload) {
                     self.packet(channel.address(), payload, now);
                 }
             }
-            Kind::Quic => self.packet(source, &payload, now),
+            (Kind::Quic, Some(_)) => self.packet(source, &payload, now),
             _ => {}
         }
         self.pump(now);
+    }
+
+    fn is_of_discovery(&mut self, at: u16, source: SocketAddr, payload: &[u8], now: Instant) -> bool {
+        let Some((run, fresh_port)) = &mut self.discovering else { return false };
+        let socket = match at {
+            PORT => discovery::Socket::Main,
+            port if port == *fresh_port => discovery::Socket::Fresh,
+            _ => return false,
+        };
+        run.handle_datagram(discovery::Received { socket, source, payload }, now)
     }
 
     fn packet(&mut self, source: SocketAddr, payload: &[u8], now: Instant) {
@@ -437,6 +539,9 @@ impl Person {
             self.pipes.insert(id, Pipe::dial(id, self.own, self.server, rtt, CONTROL, now));
             self.control = Control::Connected(id);
         }
+        if let Some((run, _)) = &mut self.discovering {
+            run.handle_timeout(now);
+        }
         for pipe in self.pipes.values_mut().filter(|pipe| pipe.poll_wakeup().is_some_and(|at| at <= now)) {
             pipe.handle_timeout(now);
         }
@@ -464,7 +569,8 @@ impl Person {
             Control::Connected(_) => None,
         };
         let greetings = self.sessions.values().filter(|session| !session.greeted).map(|session| session.until).min();
-        let others = [greetings, pausing, self.machine.poll_wakeup(), self.engine.poll_wakeup()];
+        let run = self.discovering.as_ref().and_then(|(run, _)| run.poll_wakeup()).map(|wakeup| wakeup.at);
+        let others = [run, greetings, pausing, self.machine.poll_wakeup(), self.engine.poll_wakeup()];
         self.pipes.values().filter_map(Pipe::poll_wakeup).chain(others.into_iter().flatten()).min()
     }
 }

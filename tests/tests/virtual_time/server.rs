@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use common::datagram::{self, Kind};
 use common::introduction::{MAX_CONTROL_FRAME, StunEndpoints, ToServer};
 use common::relay;
 use common::wire::{self, FrameReader};
@@ -16,16 +17,22 @@ use rendezvous::relay::channels::Channels;
 use rendezvous::relay::quota::Quota;
 use rendezvous::relay::switch::{Run, Switch};
 use rendezvous::server::{ConnectionId, Output, Server};
+use rendezvous::stun_service::{Layout, Place, StunService};
 
 use crate::pipe::{self, Content, Event, Id, Patience, Pipe};
 
-/// Where it listens.
+/// Where it listens for QUIC, STUN and relay frames.
 pub(crate) const PORT: u16 = 3478;
+/// And for STUN alone.
+const ALTERNATE_PORT: u16 = 3479;
 const TICK: Duration = Duration::from_secs(1);
 const PATIENCE: Patience = Patience { keepalive: None, idle: Some(Duration::from_secs(12)), handshake: None };
 
 pub(crate) struct Rendezvous {
     own: Addresses,
+    second: IpAddr,
+    /// One for each version of IP.
+    stun: Vec<(Layout, StunService)>,
     random: Random,
     server: Server,
     switch: Switch,
@@ -44,10 +51,17 @@ impl fmt::Debug for Rendezvous {
 }
 
 impl Rendezvous {
-    pub(crate) fn new(own: Addresses, random: Random) -> Self {
+    /// With a second address of IPv4, for looks at NATs.
+    pub(crate) fn new(own: Addresses, second: IpAddr, random: Random) -> Self {
         let (server, switch) = fresh(own, &random);
         let (pipes, connections, outbox) = Default::default();
-        Rendezvous { own, random, server, switch, pipes, connections, next: 0, tick: None, outbox }
+        let layout = |ip: IpAddr| {
+            let second_ip = Some(second).filter(|_| ip.is_ipv4());
+            let layout = Layout { ip, second_ip, port: PORT, second_port: ALTERNATE_PORT };
+            (layout, StunService::new(layout, 1))
+        };
+        let stun = own.iter().map(layout).collect();
+        Rendezvous { own, second, stun, random, server, switch, pipes, connections, next: 0, tick: None, outbox }
     }
 
     /// Killed and started again: nothing is remembered.
@@ -60,6 +74,9 @@ impl Rendezvous {
 
     pub(crate) fn handle_datagram(&mut self, datagram: &Datagram, now: Instant) {
         let source = datagram.source;
+        if datagram::classify(&datagram.payload) == Kind::Stun {
+            return self.ask_stun(datagram, now);
+        }
         if let Some((channel, _)) = relay::parse(&datagram.payload) {
             let run = Run { channel, count: 1, size: datagram.payload.len() };
             if let Some(passage) = self.switch.route(SocketIndex::default(), source, run, now) {
@@ -72,6 +89,20 @@ impl Rendezvous {
         self.pump(now);
     }
 
+    fn ask_stun(&mut self, datagram: &Datagram, now: Instant) {
+        let Datagram { source, destination, payload } = datagram;
+        let here = |layout: &Layout| layout.ip == destination.ip() || layout.second_ip == Some(destination.ip());
+        let Some((layout, stun)) = self.stun.iter_mut().find(|(layout, _)| here(layout)) else { return };
+        let second_ip = layout.ip != destination.ip();
+        let place = Place { second_ip, second_port: destination.port() == layout.second_port };
+        if let Some(answer) = stun.handle_datagram(place, None, *source, payload, now) {
+            let ip = if answer.from.second_ip { layout.second_ip.unwrap_or(layout.ip) } else { layout.ip };
+            let port = if answer.from.second_port { layout.second_port } else { layout.port };
+            let source = SocketAddr::new(ip, port);
+            self.outbox.push_back(Datagram { source, destination: answer.to, payload: answer.bytes });
+        }
+    }
+
     fn packet(&mut self, id: Id, content: Content, source: SocketAddr, now: Instant) {
         if let Some(pipe) = self.pipes.get_mut(&id) {
             return pipe.handle(content, source, now);
@@ -82,7 +113,8 @@ impl Rendezvous {
                 let connection = ConnectionId(self.next);
                 self.next += 1;
                 self.connections.insert(id, connection);
-                let stun = StunEndpoints { alternate_port: 3479, alternate: None };
+                let alternate = Some(SocketAddr::new(self.second, PORT)).filter(|_| source.is_ipv4());
+                let stun = StunEndpoints { alternate_port: ALTERNATE_PORT, alternate };
                 self.server.handle_connected(connection, from, source, stun, now);
                 self.tick.get_or_insert(now + TICK);
             }

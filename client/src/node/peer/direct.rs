@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind, unpack};
+use common::candidate::{Candidate, CandidateKind, Contents, unpack};
 use common::introduction::{IntroductionId, Trickle};
-use common::path::{self, Agent, Command, Received};
+use common::path::{self, Base, Command};
 use common::session::Route;
 
 use super::Peer;
-use crate::node::api::NodeEvent;
+use super::live::Live;
+use crate::node::api::{NodeEvent, SocketId};
 use crate::node::home::{Home, trickle_context};
 use crate::node::lines::Way;
 use crate::node::output::Output;
@@ -20,25 +21,14 @@ pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often a silent relay makes us ask the rendezvous. Each time both sides punch anew, too.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(2);
 
-/// An agent and the introduction it acts on.
-#[derive(Debug)]
-pub(super) struct Live {
-    pub(super) introduction: IntroductionId,
-    pub(super) agent: Agent,
-}
-
-impl Live {
-    pub(super) fn way(&self) -> Way {
-        Way::Punched(self.introduction)
-    }
-}
-
 impl Peer {
-    /// More of the peer's candidates.
+    /// More of the peer's candidates, or what it says of its ports.
     pub(in crate::node) fn trickled(&mut self, trickle: &Trickle, now: Instant, home: &mut Home) {
-        let hosts = self.open_candidates(&trickle_context(trickle.introduction), &trickle.sealed);
+        let contents = self.open(&trickle_context(trickle.introduction), &trickle.sealed);
         if let Some(live) = self.agents_mut().find(|live| live.introduction == trickle.introduction) {
-            live.agent.handle_command(Command::AddCandidates(hosts), now);
+            let hosts = contents.addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address });
+            live.agent.handle_command(Command::AddCandidates(hosts.collect()), now);
+            contents.prediction.into_iter().for_each(|said| live.agent.handle_command(Command::Predict(said), now));
         }
         self.after_agents(now, home);
     }
@@ -51,21 +41,36 @@ impl Peer {
         self.punching.iter_mut().chain(&mut self.standing)
     }
 
-    pub(super) fn open_candidates(&self, context: &[u8], sealed: &[u8]) -> Vec<Candidate> {
+    pub(super) fn open(&self, context: &[u8], sealed: &[u8]) -> Contents {
         if sealed.is_empty() {
-            return Vec::new();
+            return Contents::default();
         }
         let opened = self.pairing.open(context, sealed).ok().and_then(|plain| unpack(&plain).ok());
-        let addresses = opened.map(|contents| contents.addresses).unwrap_or_else(|| {
-            tracing::debug!("host candidates that do not open: made for another introduction, or by the server");
-            Vec::new()
-        });
-        addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address }).collect()
+        opened.unwrap_or_else(|| {
+            tracing::debug!("a box that does not open: made for another introduction, or by the server");
+            Contents::default()
+        })
     }
 
     /// Takes a STUN datagram; `false` if it is not this peer's.
-    pub(in crate::node) fn stun(&mut self, received: Received<'_>, now: Instant, home: &mut Home) -> bool {
-        let mine = self.agents_mut().any(|live| live.agent.handle_datagram(received, now));
+    pub(in crate::node) fn stun(
+        &mut self,
+        socket: SocketId,
+        source: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+        home: &mut Home,
+    ) -> bool {
+        let mine = self.agents_mut().any(|live| live.take(socket, source, payload, now));
+        if mine {
+            self.after_agents(now, home);
+        }
+        mine
+    }
+
+    /// A socket is there; `false` if it is not this peer's.
+    pub(in crate::node) fn opened(&mut self, socket: SocketId, port: u16, now: Instant, home: &mut Home) -> bool {
+        let mine = self.agents_mut().any(|live| live.opened(socket, port, now));
         if mine {
             self.after_agents(now, home);
         }
@@ -91,10 +96,8 @@ impl Peer {
 
     /// Sends what the agents want sent and acts on what they have found out.
     pub(super) fn after_agents(&mut self, now: Instant, home: &mut Home) {
-        for live in self.agents_mut() {
-            while let Some(transmit) = live.agent.poll_transmit() {
-                home.output(Output::Transmit { destination: transmit.destination, payload: transmit.payload });
-            }
+        for live in self.punching.iter_mut().chain(&mut self.standing) {
+            live.pump(&self.pairing, now, home);
         }
         while let Some(event) = self.punching.as_mut().and_then(|live| live.agent.poll_event()) {
             self.punching_event(event, now, home);
@@ -107,16 +110,21 @@ impl Peer {
     fn punching_event(&mut self, event: path::Event, now: Instant, home: &mut Home) {
         let Some(way) = self.punching.as_ref().map(Live::way) else { return };
         match event {
-            // Nothing is measured yet; the handshake measures.
-            path::Event::Heard { remote, .. } => {
-                self.dial_if_new(way, remote, self.expected_rtt(Route::Direct, home), home)
+            path::Event::Heard { base, remote } => {
+                self.leave(way, base, remote, home);
+                // Nothing is measured yet; the handshake measures.
+                self.dial_if_new(way, remote, self.expected_rtt(Route::Direct, home), home);
             }
-            path::Event::Punched { remote, rtt, after, .. } => {
+            path::Event::Punched { base, remote, rtt, after } => {
+                self.leave(way, base, remote.address, home);
                 self.punched(remote, rtt, after, home);
                 self.dial_if_new(way, remote.address, rtt, home);
                 self.awaiting_session = Some(now + SESSION_TIMEOUT);
             }
-            path::Event::Moved { remote, rtt, .. } => self.dial_if_new(way, remote.address, rtt, home),
+            path::Event::Moved { base, remote, rtt } => {
+                self.leave(way, base, remote.address, home);
+                self.dial_if_new(way, remote.address, rtt, home);
+            }
             path::Event::Failed(_) | path::Event::Lost => self.no_path(now, home),
         }
     }
@@ -126,14 +134,28 @@ impl Peer {
         match event {
             path::Event::Heard { .. } => {}
             // The connection, dialled when the peer was heard, was faster than the answer.
-            path::Event::Punched { remote, rtt, after, .. } => self.punched(remote, rtt, after, home),
-            path::Event::Moved { remote, rtt, .. } => self.dial_if_new(way, remote.address, rtt, home),
+            path::Event::Punched { base, remote, rtt, after } => {
+                self.leave(way, base, remote.address, home);
+                self.punched(remote, rtt, after, home);
+            }
+            path::Event::Moved { base, remote, rtt } => {
+                self.leave(way, base, remote.address, home);
+                self.dial_if_new(way, remote.address, rtt, home);
+            }
             path::Event::Failed(_) | path::Event::Lost => {
                 self.lines.close(way, "the path fell silent", home);
                 if let Way::Punched(introduction) = way {
-                    self.forget_path(introduction);
+                    self.forget_path(introduction, home);
                 }
             }
+        }
+    }
+
+    /// QUIC packets to the peer leave from the socket that has found it.
+    fn leave(&self, way: Way, base: Base, remote: SocketAddr, home: &mut Home) {
+        let live = self.agents().find(|live| live.way() == way);
+        if let Some(socket) = live.and_then(|live| live.socket(base)) {
+            home.output(Output::Leave(remote, socket));
         }
     }
 
@@ -149,12 +171,14 @@ impl Peer {
     }
 
     /// A connection stands over the path of this introduction: its agent watches over it from now on.
-    pub(super) fn stands_over(&mut self, introduction: IntroductionId) {
+    pub(super) fn stands_over(&mut self, introduction: IntroductionId, home: &mut Home) {
         self.failures = 0;
         if let Some(live) = self.punching.take_if(|live| live.introduction == introduction) {
             self.awaiting_session = None;
-            self.keepalive = self.standing.take().map_or(self.keepalive, |before| before.agent.keepalive());
-            self.standing = Some(live);
+            if let Some(before) = self.standing.replace(live) {
+                self.keepalive = before.agent.keepalive();
+                before.end(home);
+            }
         }
     }
 
@@ -175,7 +199,7 @@ impl Peer {
         // The peer has moved, and the connection with it could not follow.
         if self.standing.as_ref().is_some_and(|live| live.way() == way) {
             self.lines.close(way, "the peer is elsewhere and does not answer there", home);
-            self.forget_path(introduction);
+            self.forget_path(introduction, home);
         }
     }
 
@@ -183,18 +207,22 @@ impl Peer {
     fn no_path(&mut self, now: Instant, home: &mut Home) {
         self.awaiting_session = None;
         if let Some(live) = self.punching.take() {
-            home.tell(NodeEvent::NoPath { peer: self.id, tried: live.agent.candidates().collect() });
+            let (tried, report) = (live.agent.candidates().collect(), live.agent.report());
+            home.tell(NodeEvent::NoPath { peer: self.id, tried, report });
+            live.end(home);
             self.failed(now);
         }
     }
 
     /// The connection over this path is gone.
-    pub(super) fn forget_path(&mut self, introduction: IntroductionId) {
+    pub(super) fn forget_path(&mut self, introduction: IntroductionId, home: &mut Home) {
         if let Some(live) = self.standing.take_if(|live| live.introduction == introduction) {
             self.keepalive = live.agent.keepalive();
+            live.end(home);
         }
-        if self.punching.take_if(|live| live.introduction == introduction).is_some() {
+        if let Some(live) = self.punching.take_if(|live| live.introduction == introduction) {
             self.awaiting_session = None;
+            live.end(home);
         }
     }
 }

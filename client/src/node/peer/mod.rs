@@ -8,11 +8,12 @@
 //! its path beside it, for as long as both live: the one notices when the other is of no use any more.
 
 mod direct;
+mod live;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind};
+use common::candidate::{Candidate, CandidateKind, Contents};
 use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
 use common::pairing::Pairing;
@@ -21,7 +22,8 @@ use common::path::{self, Agent, Command};
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
 
-use self::direct::{Live, SESSION_TIMEOUT};
+use self::direct::SESSION_TIMEOUT;
+use self::live::Live;
 use super::api::{NodeEvent, Party, SessionId};
 use super::home::{Home, letter_context, request_context, trickle_context};
 use super::lines::{End, Ended, Lines, Way};
@@ -110,7 +112,8 @@ impl Peer {
     /// Closes everything, each session after its last words.
     pub(super) fn unwant(&mut self, bye: Bye, home: &mut Home) {
         self.wanted = false;
-        (self.request, self.punching, self.standing, self.awaiting_session) = (None, None, None, None);
+        (self.request, self.awaiting_session) = (None, None);
+        self.punching.take().into_iter().chain(self.standing.take()).for_each(|live| live.end(home));
         self.lines.dismiss(bye, home);
     }
 
@@ -210,16 +213,19 @@ impl Peer {
             introduction: introduction.id,
             own_reflexive: home.own_reflexive(),
             keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
-            guessing: None,
+            guessing: home.guessing(&introduction),
         };
         let mut agent = Agent::new(config, &self.pairing, now);
         let reflexive =
             introduction.addresses.iter().map(|a| Candidate { kind: CandidateKind::ServerReflexive, address: *a });
         let request = request_context(home.rendezvous);
-        let hosts = self.open_candidates(&request, &introduction.sealed);
-        agent.handle_command(Command::AddCandidates(hosts.into_iter().chain(reflexive).collect()), now);
+        let Contents { addresses, .. } = self.open(&request, &introduction.sealed);
+        let hosts = addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address });
+        agent.handle_command(Command::AddCandidates(hosts.chain(reflexive).collect()), now);
         home.tell(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
-        (self.punching, self.awaiting_session) = (Some(Live { introduction: introduction.id, agent }), None);
+        let before = self.punching.replace(Live::new(introduction.id, agent));
+        before.into_iter().for_each(|live| live.end(home));
+        self.awaiting_session = None;
         // Probes first: each has its moment.
         self.after_agents(now, home);
         if introduction.role == Role::Responder {
@@ -275,14 +281,16 @@ impl Peer {
     }
 
     /// When [`Peer::timeout`] has something to do.
-    pub(super) fn wakeup(&self) -> Option<Instant> {
+    pub(super) fn wakeup(&self, home: &Home) -> Option<Instant> {
         let agents = self.agents().filter_map(|live| live.agent.poll_wakeup()).map(|wakeup| wakeup.at);
+        let agents = agents.chain(self.agents().filter_map(|live| live.turn(home)));
         let next_try = self.next_try.filter(|_| self.wanted && !self.busy());
         agents.chain(next_try).chain(self.request.map(|(_, until)| until)).chain(self.awaiting_session).min()
     }
 
     pub(super) fn timeout(&mut self, now: Instant, home: &mut Home) {
         for live in self.agents_mut() {
+            live.take_turn(now, home);
             live.agent.handle_timeout(now);
         }
         if self.request.is_some_and(|(_, until)| now >= until) {
@@ -346,7 +354,7 @@ impl Peer {
         let Some(way) = self.lines.up(id, end, dials, home) else { return };
         let route = way.route();
         if let Way::Punched(introduction) = way {
-            self.stands_over(introduction);
+            self.stands_over(introduction, home);
         }
         self.tell_up(id, route, end, home);
         home.tell(NodeEvent::Frame { peer: self.id, via: Via::Session(route), frame: hello, rtt: end.rtt });
@@ -381,7 +389,7 @@ impl Peer {
                 let reason = closed.map_or(reason, str::to_owned);
                 let route = way.route();
                 if let Way::Punched(introduction) = way {
-                    self.forget_path(introduction);
+                    self.forget_path(introduction, home);
                     self.was_direct = Some(now);
                 }
                 home.tell(NodeEvent::Down { peer: self.id, route, reason, by_peer });
@@ -398,7 +406,7 @@ impl Peer {
     pub(super) fn untrusted(&mut self, id: SessionId, seen: PeerId, now: Instant, home: &mut Home) {
         if let Ended::Handshake(way) = self.lines.down(id) {
             if let Way::Punched(introduction) = way {
-                self.forget_path(introduction);
+                self.forget_path(introduction, home);
             }
             self.next_try = Some(now + UNTRUSTED_PAUSE);
             home.tell(NodeEvent::Untrusted { expected: Party::Peer(self.id), seen });

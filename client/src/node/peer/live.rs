@@ -1,0 +1,116 @@
+//! An agent and what it holds of this machine: its sockets, and its turn for what only one may do at a time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use common::introduction::{IntroductionId, ToServer, Trickle};
+use common::pairing::Pairing;
+use common::path::{self, Agent, Base, Command, Received, Request};
+
+use crate::node::api::SocketId;
+use crate::node::home::{Home, trickle_context};
+use crate::node::lines::Way;
+use crate::node::output::Output;
+
+/// The agent of one introduction. Before it is dropped it has to be given back ([`Live::end`]).
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) introduction: IntroductionId,
+    pub(super) agent: Agent,
+    /// Beside the main one.
+    sockets: BTreeMap<Base, SocketId>,
+    /// Since when it waits for its turn at a birthday run.
+    queued: Option<Instant>,
+}
+
+impl Live {
+    pub(super) fn new(introduction: IntroductionId, agent: Agent) -> Self {
+        Live { introduction, agent, sockets: BTreeMap::new(), queued: None }
+    }
+
+    pub(super) fn way(&self) -> Way {
+        Way::Punched(self.introduction)
+    }
+
+    /// Takes a STUN datagram that came to this socket; `false` if it is not this agent's.
+    pub(super) fn take(&mut self, socket: SocketId, source: SocketAddr, payload: &[u8], now: Instant) -> bool {
+        let base = match socket {
+            SocketId::MAIN => Some(Base::MAIN),
+            other => self.sockets.iter().find(|(_, id)| **id == other).map(|(base, _)| *base),
+        };
+        base.is_some_and(|base| self.agent.handle_datagram(Received { base, source, payload }, now))
+    }
+
+    /// A socket that was asked for is there. `false`: it is not this agent's.
+    pub(super) fn opened(&mut self, socket: SocketId, port: u16, now: Instant) -> bool {
+        let base = self.sockets.iter().find(|(_, id)| **id == socket).map(|(base, _)| *base);
+        base.into_iter().for_each(|base| self.agent.handle_command(Command::Opened(base, port), now));
+        base.is_some()
+    }
+
+    /// Does what the agent asks for, and sends what it wants sent.
+    pub(super) fn pump(&mut self, pairing: &Pairing, now: Instant, home: &mut Home) {
+        loop {
+            while let Some(request) = self.agent.poll_request() {
+                self.request(request, pairing, now, home);
+            }
+            let Some(path::Transmit { base, destination, payload }) = self.agent.poll_transmit() else { break };
+            if let Some(socket) = self.socket(base) {
+                home.output(Output::Transmit { socket, destination, payload });
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request, pairing: &Pairing, now: Instant, home: &mut Home) {
+        match request {
+            Request::Open(base) => {
+                if let Some(id) = home.open_socket() {
+                    self.sockets.insert(base, id);
+                }
+            }
+            Request::Close(base) => {
+                self.sockets.remove(&base).into_iter().for_each(|id| home.close_socket(id));
+            }
+            Request::Trickle(prediction) => {
+                let introduction = self.introduction;
+                let sealed = home.seal(pairing, &trickle_context(introduction), prediction.into());
+                home.ask(ToServer::Trickle(Trickle { introduction, sealed }));
+            }
+            Request::BirthdayWanted => {
+                home.birthdays.push_back(self.introduction);
+                self.queued = Some(now);
+            }
+            Request::BirthdayOver => self.give_up_turn(home),
+        }
+    }
+
+    /// Since when its turn has been there and was not taken.
+    pub(super) fn turn(&self, home: &Home) -> Option<Instant> {
+        self.queued.filter(|_| home.birthdays.front() == Some(&self.introduction))
+    }
+
+    /// Takes its turn if it has come.
+    pub(super) fn take_turn(&mut self, now: Instant, home: &Home) {
+        if self.turn(home).is_some() {
+            self.queued = None;
+            self.agent.handle_command(Command::GrantBirthday, now);
+        }
+    }
+
+    fn give_up_turn(&mut self, home: &mut Home) {
+        self.queued = None;
+        home.birthdays.retain(|introduction| *introduction != self.introduction);
+    }
+
+    /// The socket of a base; `None` if there was none to be had.
+    pub(super) fn socket(&self, base: Base) -> Option<SocketId> {
+        if base == Base::MAIN { Some(SocketId::MAIN) } else { self.sockets.get(&base).copied() }
+    }
+
+    /// Gives back what it holds.
+    pub(super) fn end(mut self, home: &mut Home) {
+        self.give_up_turn(home);
+        self.sockets.into_values().for_each(|id| home.close_socket(id));
+    }
+}
