@@ -4,9 +4,9 @@
 # here. The current folder is the one that both sides share.
 set -euo pipefail
 side=$1 me=$2 peer=$3 join=$4 server=$5
-# A message is there in a moment, by the relay if need be; who will be direct is so in a second. A busy machine may have
-# some more. Only then do we know that a path was relayed for good.
-patience=6
+# A message is there in a moment, by the relay if need be; who will be direct is so in a second, or in a few where ports have to be
+# guessed. An attempt takes at most sixteen; only then do we know that a path was relayed for good.
+patience=17
 
 # The link names one of the server's addresses, and we may speak the other version of IP.
 case $server in *:*) server="[$server]" ;; esac
