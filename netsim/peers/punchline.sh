@@ -5,8 +5,8 @@
 set -euo pipefail
 side=$1 me=$2 peer=$3 join=$4 server=$5
 # A message is there in a moment, by the relay if need be; who will be direct is so in a second, or in a few where ports have to be
-# guessed. An attempt takes at most sixteen; only then do we know that a path was relayed for good.
-patience=17
+# guessed. An attempt takes at most sixteen, and misses once in fifty: only after a second one do we know that a path was relayed for good.
+patience=30
 
 # The link names one of the server's addresses, and we may speak the other version of IP.
 case $server in *:*) server="[$server]" ;; esac
