@@ -49,8 +49,8 @@ pub fn may_probe(address: SocketAddr, own_reflexive: Option<IpAddr>) -> bool {
     address.port() != 0 && !nowhere && loopback_ok
 }
 
-/// The size of the plain box: eight IPv6 addresses with their ports and postcard's lengths, and the longest prediction,
-/// so that the server cannot tell from the size how many networks somebody has, or what is in it at all.
+/// The size of the plain box: eight IPv6 addresses with their ports and postcard's lengths, the longest prediction and
+/// a mapped port, so that the server cannot tell from the size how many networks somebody has, or what is in it at all.
 const BOX: usize = 256;
 
 /// What is in a sealed box.
@@ -60,18 +60,20 @@ pub struct Contents {
     pub addresses: Vec<SocketAddr>,
     /// What the sender has just seen of its own ports.
     pub prediction: Option<Prediction>,
+    /// A port that the sender's router has given it: it counts only at the IP at which the rendezvous sees the sender.
+    pub mapped: Option<SocketAddr>,
 }
 
 impl Contents {
     /// Host candidates alone.
     pub fn hosts(addresses: Vec<SocketAddr>) -> Self {
-        Contents { addresses, prediction: None }
+        Contents { addresses, ..Contents::default() }
     }
 }
 
 impl From<Prediction> for Contents {
     fn from(prediction: Prediction) -> Self {
-        Contents { addresses: Vec::new(), prediction: Some(prediction) }
+        Contents { prediction: Some(prediction), ..Contents::default() }
     }
 }
 
@@ -86,7 +88,9 @@ pub fn pack(mut contents: Contents) -> Vec<u8> {
 
 /// Why an opened box is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the peer sealed something that is not a list of at most {MAX_ADDRESSES} addresses and a prediction")]
+#[error(
+    "the peer sealed something that is not a list of at most {MAX_ADDRESSES} addresses, a prediction and a mapped port"
+)]
 pub struct PackError;
 
 /// The reverse of [`pack`].
@@ -132,7 +136,7 @@ mod tests {
         let marks = vec![65_535; MAX_MARKS];
         let ports = Foretold::Laid { first: 65_535, gap: i16::MIN, step: i16::MIN, marks };
         let longest = Prediction { round: 255, rtt_ms: 65_535, ports };
-        let full = Contents { addresses: vec![six; 20], prediction: Some(longest.clone()) };
+        let full = Contents { addresses: vec![six; 20], prediction: Some(longest.clone()), mapped: Some(six) };
         assert_eq!(pack(Contents::default()).len(), BOX);
         assert_eq!(pack(full.clone()).len(), BOX);
         let kept = Contents { addresses: vec![six; MAX_ADDRESSES], ..full.clone() };

@@ -10,6 +10,8 @@ use common::path::Report;
 use common::session::{PeerFrame, Route, Via};
 use serde::{Deserialize, Serialize};
 
+use super::port_mapping::PortMapping;
+
 /// Tells the sessions of one node apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
@@ -113,6 +115,8 @@ pub enum NodeEvent {
     Draining,
     /// The NAT profile is known (better).
     Profile(NatProfile),
+    /// The router gave us a port, or there is none (any more), for this reason.
+    PortMapping(Result<PortMapping, String>),
     /// The rendezvous introduced us to a peer; punching starts.
     Introduced {
         /// Whom.

@@ -62,6 +62,8 @@ pub(super) struct Home {
     pub(super) rendezvous: PeerId,
     /// Our host candidates.
     pub(super) hosts: Vec<SocketAddr>,
+    /// The port that the router gave us, as others see it.
+    pub(super) mapped: Option<SocketAddr>,
     /// Is there a connection to the rendezvous? Requests may follow the registration at once, without its answer.
     pub(super) connected: bool,
     /// Where the rendezvous sees us, while it does.
@@ -92,6 +94,7 @@ impl Home {
             identity,
             rendezvous,
             hosts: Vec::new(),
+            mapped: None,
             connected: false,
             observed: None,
             relay_remote: None,
@@ -177,10 +180,10 @@ impl Home {
         Some(Guessing { server, endpoints, observed, peer, profile, peer_profile, birthday, seed })
     }
 
-    /// Our host candidates, for this contact's eyes.
+    /// Our host candidates and the mapped one, for this contact's eyes.
     pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8]) -> Vec<u8> {
-        let hosts = Contents::hosts(self.hosts.clone());
-        self.seal(pairing, context, hosts)
+        let ours = Contents { mapped: self.mapped, ..Contents::hosts(self.hosts.clone()) };
+        self.seal(pairing, context, ours)
     }
 
     /// A box for this contact's eyes; empty if there is no randomness.

@@ -46,9 +46,9 @@ pub struct Config {
 /// The network side of one client.
 #[derive(Debug)]
 pub struct Machine {
-    home: Home,
-    peers: BTreeMap<PeerId, Peer>,
-    register: Register,
+    pub(super) home: Home,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) register: Register,
     remembered: VecDeque<IntroductionId>,
     outage_told: Option<Instant>,
     /// The address at which the rendezvous was reached.
@@ -156,7 +156,7 @@ impl Machine {
         self.registers(Register { capabilities, ..self.register.clone() });
     }
 
-    fn registers(&mut self, register: Register) {
+    pub(super) fn registers(&mut self, register: Register) {
         if self.register != register {
             self.register.clone_from(&register);
             self.home.output(Output::Register(register));
@@ -178,7 +178,7 @@ impl Machine {
         let mut register = self.register.clone();
         match event {
             DiscoveryEvent::Reflexive(address) => {
-                if register.reflexive.len() < MAX_ADDRESSES {
+                if register.reflexive.len() < MAX_ADDRESSES && !register.reflexive.contains(&address) {
                     register.reflexive.push(address);
                 }
             }
@@ -196,7 +196,8 @@ impl Machine {
         let Some(server) = self.server.filter(|_| self.discovered != Some(observed)) else { return };
         let Some(seed) = self.home.seed("the NAT is not looked at") else { return };
         self.discovered = Some(observed);
-        self.registers(Register { reflexive: Vec::new(), ..self.register.clone() });
+        let reflexive = self.home.mapped.into_iter().collect();
+        self.registers(Register { reflexive, ..self.register.clone() });
         // On one machine nothing is translated, though loopback is no candidate.
         let local = if observed.ip().is_loopback() { vec![observed] } else { self.home.hosts.clone() };
         let config = DiscoveryConfig { server, endpoints, local, fresh_port: 0, observed, seed };

@@ -23,8 +23,10 @@ mod lines;
 mod machine;
 mod output;
 mod peer;
+mod port_mapping;
 
 pub use api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 pub use home::Random;
 pub use machine::{Config, Machine};
 pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};
+pub use port_mapping::{MappingProtocol, PortMapping};

@@ -150,6 +150,7 @@ impl Room {
             NodeEvent::Down { peer, route, .. } => drop(self.connections.remove(&(*peer, *route))),
             NodeEvent::NetworkChanged { .. } => {}
             NodeEvent::Replaced
+            | NodeEvent::PortMapping(_)
             | NodeEvent::Introduced { .. }
             | NodeEvent::Refused { .. }
             | NodeEvent::Punched { .. }
@@ -222,9 +223,11 @@ impl Room {
             NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
             NodeEvent::NoPath { peer, tried, .. } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
             NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
-            NodeEvent::Up { .. } | NodeEvent::Down { .. } | NodeEvent::Frame { .. } | NodeEvent::Replaced => {
-                return None;
-            }
+            NodeEvent::Up { .. }
+            | NodeEvent::Down { .. }
+            | NodeEvent::Frame { .. }
+            | NodeEvent::Replaced
+            | NodeEvent::PortMapping(_) => return None,
         })
     }
 

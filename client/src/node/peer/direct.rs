@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::candidate::{Candidate, CandidateKind, Contents, unpack};
-use common::introduction::{IntroductionId, Trickle};
+use common::introduction::{IntroductionId, ToServer, Trickle};
 use common::path::{self, Base, Command};
 use common::session::Route;
 
@@ -26,11 +26,19 @@ impl Peer {
     pub(in crate::node) fn trickled(&mut self, trickle: &Trickle, now: Instant, home: &mut Home) {
         let contents = self.open(&trickle_context(trickle.introduction), &trickle.sealed);
         if let Some(live) = self.agents_mut().find(|live| live.introduction == trickle.introduction) {
-            let hosts = contents.addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address });
-            live.agent.handle_command(Command::AddCandidates(hosts.collect()), now);
-            contents.prediction.into_iter().for_each(|said| live.agent.handle_command(Command::Predict(said), now));
+            live.learn(contents, &[], now);
         }
         self.after_agents(now, home);
+    }
+
+    /// The router has given us a port: for whom we are being introduced to, and for whom there is no direct path yet.
+    pub(in crate::node) fn tell_mapped(&mut self, now: Instant, home: &mut Home) {
+        if let Some(introduction) = self.punching.as_ref().map(|live| live.introduction) {
+            let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction));
+            home.ask(ToServer::Trickle(Trickle { introduction, sealed }));
+        } else if !self.busy() && self.lines.stands(Route::Relayed) {
+            self.introduce(now, home);
+        }
     }
 
     pub(super) fn agents(&self) -> impl Iterator<Item = &Live> {

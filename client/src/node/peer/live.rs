@@ -1,9 +1,10 @@
 //! An agent and what it holds of this machine: its sockets, and its turn for what only one may do at a time.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use common::candidate::{Candidate, CandidateKind, Contents, canonical};
 use common::introduction::{IntroductionId, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::{self, Agent, Base, Command, Received, Request};
@@ -17,6 +18,8 @@ use crate::node::output::Output;
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) introduction: IntroductionId,
+    /// Where the rendezvous sees the peer.
+    seen_at: Option<IpAddr>,
     pub(super) agent: Agent,
     /// Beside the main one.
     sockets: BTreeMap<Base, SocketId>,
@@ -25,12 +28,25 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(introduction: IntroductionId, agent: Agent) -> Self {
-        Live { introduction, agent, sockets: BTreeMap::new(), queued: None }
+    pub(super) fn new(introduction: IntroductionId, seen_at: Option<IpAddr>, agent: Agent) -> Self {
+        Live { introduction, seen_at, agent, sockets: BTreeMap::new(), queued: None }
     }
 
     pub(super) fn way(&self) -> Way {
         Way::Punched(self.introduction)
+    }
+
+    /// What the peer has sealed for us, and what the rendezvous knows of it. A mapped port counts only where the rendezvous sees
+    /// the peer: nobody can have a stranger's address probed as long as a reflexive one is.
+    pub(super) fn learn(&mut self, contents: Contents, reflexive: &[SocketAddr], now: Instant) {
+        let Contents { addresses, prediction, mapped } = contents;
+        let mapped = mapped.filter(|address| Some(canonical(*address).ip()) == self.seen_at);
+        let of_kind = |kind| move |address| Candidate { kind, address };
+        let hosts = addresses.into_iter().map(of_kind(CandidateKind::Host));
+        let reflexive =
+            mapped.into_iter().chain(reflexive.iter().copied()).map(of_kind(CandidateKind::ServerReflexive));
+        self.agent.handle_command(Command::AddCandidates(hosts.chain(reflexive).collect()), now);
+        prediction.into_iter().for_each(|said| self.agent.handle_command(Command::Predict(said), now));
     }
 
     /// Takes a STUN datagram that came to this socket; `false` if it is not this agent's.

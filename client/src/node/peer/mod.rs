@@ -13,7 +13,7 @@ mod live;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind, Contents};
+use common::candidate::canonical;
 use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
 use common::pairing::Pairing;
@@ -54,6 +54,8 @@ pub(super) struct Peer {
     request: Option<(u32, Instant)>,
     /// When we last asked for an introduction.
     asked: Option<Instant>,
+    /// The port mapping that the last request told of.
+    asked_with: Option<SocketAddr>,
     next_try: Option<Instant>,
     failures: usize,
     /// What the next request carries.
@@ -83,6 +85,7 @@ impl Peer {
             wanted: false,
             request: None,
             asked: None,
+            asked_with: None,
             next_try: None,
             failures: 0,
             letter: Vec::new(),
@@ -166,6 +169,7 @@ impl Peer {
         };
         home.ask(ToServer::Introduce(introduce));
         (self.request, self.asked) = (Some((request, now + REQUEST_TIMEOUT)), Some(now));
+        self.asked_with = home.mapped;
     }
 
     /// The connection to the rendezvous is gone: what was asked over it is not answered any more.
@@ -215,20 +219,19 @@ impl Peer {
             keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
             guessing: home.guessing(&introduction),
         };
-        let mut agent = Agent::new(config, &self.pairing, now);
-        let reflexive =
-            introduction.addresses.iter().map(|a| Candidate { kind: CandidateKind::ServerReflexive, address: *a });
         let request = request_context(home.rendezvous);
-        let Contents { addresses, .. } = self.open(&request, &introduction.sealed);
-        let hosts = addresses.into_iter().map(|address| Candidate { kind: CandidateKind::Host, address });
-        agent.handle_command(Command::AddCandidates(hosts.chain(reflexive).collect()), now);
-        home.tell(NodeEvent::Introduced { peer: self.id, requested, addresses: agent.candidates().collect() });
-        let before = self.punching.replace(Live::new(introduction.id, agent));
+        let seen_at = introduction.addresses.first().map(|address| canonical(*address).ip());
+        let mut live = Live::new(introduction.id, seen_at, Agent::new(config, &self.pairing, now));
+        live.learn(self.open(&request, &introduction.sealed), &introduction.addresses, now);
+        home.tell(NodeEvent::Introduced { peer: self.id, requested, addresses: live.agent.candidates().collect() });
+        let before = self.punching.replace(live);
         before.into_iter().for_each(|live| live.end(home));
         self.awaiting_session = None;
         // Probes first: each has its moment.
         self.after_agents(now, home);
-        if introduction.role == Role::Responder {
+        // Who asked has sent them with the request, but for a port that was mapped since.
+        let mapped_since = home.mapped.is_some() && home.mapped != self.asked_with;
+        if introduction.role == Role::Responder || mapped_since {
             let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction.id));
             home.ask(ToServer::Trickle(Trickle { introduction: introduction.id, sealed }));
         }
