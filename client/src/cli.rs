@@ -29,6 +29,9 @@ pub struct Global {
     /// Print one JSON object a line (docs/json.md)
     #[arg(long, global = true)]
     pub json: bool,
+    /// Do not ask the router for a port (PCP, NAT-PMP, UPnP)
+    #[arg(long, env = "PUNCHLINE_NO_PORT_MAPPING", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_port_mapping: bool,
     /// Say more on standard error; twice for everything. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -94,8 +97,9 @@ it says what stood in the way, and exits with 4.")]
 Example:
   punchline netcheck
 
-Asks the rendezvous from several ports, for a second or two. Filtering and mapping are known fully
-only if the rendezvous has two addresses. While a client of yours is online, shows what that knows.")]
+Asks the rendezvous from several ports, and the router for one; one to three seconds. Filtering and
+mapping are known fully only if the rendezvous has two addresses. While a client of yours is online,
+shows what that knows.")]
     Netcheck(Netcheck),
     /// Show whether punchline is online, and with whom
     #[command(after_help = "Example:\n  punchline status --json")]

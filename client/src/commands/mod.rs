@@ -37,6 +37,8 @@ pub struct Context<'a> {
     pub printer: &'a mut Printer,
     /// When the process started.
     pub started: Instant,
+    /// Whether the router is asked for a port.
+    pub port_mapping: bool,
 }
 
 /// How a command that is carried out at once may end early.
@@ -66,7 +68,7 @@ impl Context<'_> {
 /// Carries out a command.
 pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
     let data = DataDir::locate(cli.global.data)?;
-    let mut context = Context { data, printer, started };
+    let mut context = Context { data, printer, started, port_mapping: !cli.global.no_port_mapping };
     let stop = match cli.command {
         Command::Join(arguments) => join::execute(&mut context, &arguments),
         Command::Id => id::execute(&mut context),
@@ -154,6 +156,7 @@ impl Online {
             rendezvous: self.config.rendezvous,
             name: self.config.name,
             contacts: self.contacts.ids(),
+            port_mapping: context.port_mapping,
         };
         let setup = Setup {
             data: &context.data,

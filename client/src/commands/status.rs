@@ -40,6 +40,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
         via: entrance.map(Entrance::word),
         observed: entrance.and_then(Entrance::observed),
         profile: told.as_ref().and_then(|status| status.profile),
+        port_mapping: told.as_ref().and_then(|status| status.port_mapping),
         sessions: sessions.collect(),
     };
     context.show(&event)?;

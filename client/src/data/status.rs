@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::file::{self, Durability};
-use crate::node::Entrance;
+use crate::node::{Entrance, PortMapping};
 use crate::output::Millis;
 
 /// The format written.
@@ -67,6 +67,12 @@ pub struct Status {
     pub local: Vec<SocketAddr>,
     /// What the NAT does.
     pub profile: Option<NatProfile>,
+    /// The port that the router gave us.
+    #[serde(default)]
+    pub port_mapping: Option<PortMapping>,
+    /// Why there is none, if that is known.
+    #[serde(default)]
+    pub no_port_mapping: Option<String>,
     /// Sessions that stand.
     pub sessions: Vec<SessionStatus>,
 }
@@ -82,6 +88,8 @@ impl Status {
             entrance: None,
             local: Vec::new(),
             profile: None,
+            port_mapping: None,
+            no_port_mapping: None,
             sessions: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ use quinn::{Connecting, Connection, Endpoint, Incoming};
 use tokio::sync::{mpsc, watch};
 
 use super::discovering::{Answer, Discovering};
+use super::port_mapping::{Mapped, PortMapper};
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
 use super::transport::PEER_WINDOW;
@@ -36,6 +37,7 @@ pub(super) struct Inputs {
     pub(super) control: mpsc::Receiver<ControlEvent>,
     pub(super) sessions: mpsc::Receiver<Report>,
     pub(super) network: mpsc::Receiver<String>,
+    pub(super) mapped: mpsc::Receiver<Mapped>,
     pub(super) events: mpsc::Sender<NodeEvent>,
 }
 
@@ -65,6 +67,7 @@ struct Near {
 pub(super) struct Driver {
     machine: Machine,
     means: Means,
+    port_mapper: PortMapper,
     sessions: BTreeMap<SessionId, Near>,
     /// Events that the application has not taken yet.
     outbox: VecDeque<NodeEvent>,
@@ -83,10 +86,11 @@ async fn fresh_answer(run: &mut Option<Discovering>) -> Option<Answer> {
 }
 
 impl Driver {
-    pub(super) fn new(machine: Machine, means: Means) -> Self {
+    pub(super) fn new(machine: Machine, means: Means, port_mapper: PortMapper) -> Self {
         Driver {
             machine,
             means,
+            port_mapper,
             sessions: BTreeMap::new(),
             outbox: VecDeque::new(),
             connected: false,
@@ -125,6 +129,7 @@ impl Driver {
                     self.look_at_interfaces();
                     self.machine.handle_network_change(what, Instant::now());
                 }
+                Some(mapped) = inputs.mapped.recv() => self.machine.handle_port_mapping(mapped, Instant::now()),
                 Some(report) = inputs.sessions.recv(), if room => self.session(report),
                 Some(incoming) = self.means.endpoint.accept() => {
                     // The peer's probe came before its first QUIC packet, and makes it known to us; it took another way
@@ -265,7 +270,10 @@ impl Driver {
                 Output::Close(id, bye) => self.close(id, bye),
                 Output::Discover(config) => (self.discovering, self.to_discover) = (None, Some(config)),
                 Output::StopDiscovery => (self.discovering, self.to_discover) = (None, None),
-                Output::Tell(event) => self.outbox.push_back(event),
+                Output::Tell(event) => {
+                    self.port_mapper.note(&event);
+                    self.outbox.push_back(event);
+                }
             }
         }
     }

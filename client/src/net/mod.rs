@@ -10,6 +10,8 @@
 //!
 //! A rendezvous that was restarted says so to whoever sends it anything: `silence.rs` sees to it that somebody does.
 //!
+//! A task of its own asks the router for a port (`port_mapping/`); what it gets is one more candidate.
+//!
 //! # Limits
 //!
 //! A tunnel leads to the rendezvous alone. There is no other server to go through.
@@ -18,6 +20,7 @@ mod control;
 mod discovering;
 mod driver;
 mod interfaces;
+mod port_mapping;
 mod quic_socket;
 mod reach;
 mod session;
@@ -27,6 +30,7 @@ mod transport;
 mod tunnel;
 mod watch;
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use common::identity::{Identity, PeerId};
@@ -38,6 +42,7 @@ use tokio::task::JoinHandle;
 
 use crate::node::{Config, Machine, NodeCommand, NodeEvent, Random};
 use driver::{Driver, Inputs, Means};
+use port_mapping::PortMapper;
 use quic_socket::QuicSocket;
 use reach::Reach;
 use transport::TlsOrIo;
@@ -56,6 +61,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Whom we know; nobody else is answered.
     pub contacts: Vec<PeerId>,
+    /// Whether the router is asked for a port.
+    pub port_mapping: bool,
 }
 
 /// Why a node did not start.
@@ -73,6 +80,7 @@ pub enum NodeError {
 pub struct Node {
     commands: mpsc::UnboundedSender<NodeCommand>,
     driver: JoinHandle<()>,
+    port_mapping: JoinHandle<()>,
 }
 
 impl Node {
@@ -113,7 +121,9 @@ impl Node {
             register,
             move_on,
         };
-        let driver = Driver::new(machine, means);
+        let own_port = means.socket.local_addresses().find(SocketAddr::is_ipv4).map(|own| own.port());
+        let (port_mapper, mapped, port_mapping) = PortMapper::start(config.port_mapping, own_port);
+        let driver = Driver::new(machine, means, port_mapper);
         let (changes, network) = mpsc::channel(4);
         tokio::spawn(watch::watch(changes));
         let link = control::Control {
@@ -127,8 +137,9 @@ impl Node {
         tokio::spawn(link.run());
         let (commands, inbox) = mpsc::unbounded_channel();
         let (events, outbox) = mpsc::channel(256);
-        let driver = tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, network, events }));
-        Ok((Node { commands, driver }, outbox))
+        let driver =
+            tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, network, mapped, events }));
+        Ok((Node { commands, driver, port_mapping }, outbox))
     }
 
     /// Hands over a command. Never waits: commands come from this program alone, and each is small.
@@ -136,9 +147,12 @@ impl Node {
         let _ = self.commands.send(command);
     }
 
-    /// Sends what was handed over, tells the peers and the rendezvous that we go, and waits for that at most a second.
+    /// Sends what was handed over, tells the peers and the rendezvous that we go, gives the router its port back, and waits
+    /// for that at most a second.
     pub async fn shutdown(self) {
         drop(self.commands);
         let _ = self.driver.await;
+        // It began when the driver said goodbye.
+        let _ = self.port_mapping.await;
     }
 }

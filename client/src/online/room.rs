@@ -143,6 +143,10 @@ impl Room {
             NodeEvent::RendezvousLost { .. } => self.status.state = State::Lost,
             NodeEvent::Draining => self.status.state = State::Draining,
             NodeEvent::Profile(profile) => self.status.profile = Some(*profile),
+            NodeEvent::PortMapping(mapping) => {
+                self.status.port_mapping = mapping.as_ref().ok().copied();
+                self.status.no_port_mapping = mapping.as_ref().err().cloned();
+            }
             NodeEvent::Up { peer, session, route, remote, rtt } => {
                 let connection = Connection { session: *session, remote: *remote, rtt: *rtt };
                 self.connections.insert((*peer, *route), connection);
@@ -150,7 +154,6 @@ impl Room {
             NodeEvent::Down { peer, route, .. } => drop(self.connections.remove(&(*peer, *route))),
             NodeEvent::NetworkChanged { .. } => {}
             NodeEvent::Replaced
-            | NodeEvent::PortMapping(_)
             | NodeEvent::Introduced { .. }
             | NodeEvent::Refused { .. }
             | NodeEvent::Punched { .. }
@@ -209,6 +212,10 @@ impl Room {
             NodeEvent::RendezvousLost { reason } => Event::RendezvousLost { reason: reason.clone() },
             NodeEvent::Draining => Event::Draining,
             NodeEvent::Profile(profile) => Event::Profile { profile: *profile },
+            NodeEvent::PortMapping(mapping) => Event::PortMapping {
+                port_mapping: mapping.as_ref().ok().copied(),
+                reason: mapping.as_ref().err().cloned(),
+            },
             NodeEvent::Introduced { peer, requested, addresses } => {
                 Event::Introduced { who: self.who(*peer), requested: *requested, addresses: addresses.clone() }
             }
@@ -223,11 +230,9 @@ impl Room {
             NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
             NodeEvent::NoPath { peer, tried, .. } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
             NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
-            NodeEvent::Up { .. }
-            | NodeEvent::Down { .. }
-            | NodeEvent::Frame { .. }
-            | NodeEvent::Replaced
-            | NodeEvent::PortMapping(_) => return None,
+            NodeEvent::Up { .. } | NodeEvent::Down { .. } | NodeEvent::Frame { .. } | NodeEvent::Replaced => {
+                return None;
+            }
         })
     }
 

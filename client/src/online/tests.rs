@@ -336,7 +336,7 @@ fn a_ping_without_replies_sends_as_many_as_asked_for() {
 }
 
 #[test]
-fn a_netcheck_ends_with_the_profile_and_its_verdict() {
+fn a_netcheck_ends_with_the_profile_its_verdict_and_what_the_router_says() {
     let (mut world, _) = World::new(Netcheck::new(Duration::from_secs(5)));
     assert!(
         world
@@ -345,7 +345,8 @@ fn a_netcheck_ends_with_the_profile_and_its_verdict() {
             .is_none()
     );
     let profile = common::nat::NatProfile { translated: Some(false), ..Default::default() };
-    let out = world.node(NodeEvent::Profile(profile));
+    assert!(world.node(NodeEvent::Profile(profile)).end.is_none(), "the router has not answered yet");
+    let out = world.node(NodeEvent::PortMapping(Err("nothing is translated".to_owned())));
     assert_eq!(exit(&out), Exit::Done);
     assert!(
         out.events

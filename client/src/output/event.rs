@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::State;
 use crate::exit::Failure;
-use crate::node::{Entrance, Party};
+use crate::node::{Entrance, Party, PortMapping};
 
 /// A time span in milliseconds, with three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -176,6 +176,14 @@ pub enum Event {
         /// RFC 4787's words.
         profile: NatProfile,
     },
+    /// The router gave us a port, or there is none (any more).
+    PortMapping {
+        /// It.
+        port_mapping: Option<PortMapping>,
+        /// Why there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// `netcheck` is done.
     Netcheck {
         /// How we come to the rendezvous, and our address as it sees it.
@@ -185,6 +193,11 @@ pub enum Event {
         local: Vec<SocketAddr>,
         /// RFC 4787's words.
         profile: NatProfile,
+        /// The port that the router gave us.
+        port_mapping: Option<PortMapping>,
+        /// Why there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        no_port_mapping: Option<String>,
         /// Plain words.
         verdict: &'static str,
     },
@@ -367,6 +380,8 @@ pub enum Event {
         observed: Option<SocketAddr>,
         /// What the NAT does.
         profile: Option<NatProfile>,
+        /// The port that the router gave us.
+        port_mapping: Option<PortMapping>,
         /// Sessions that stand.
         sessions: Vec<SessionLine>,
     },

@@ -13,7 +13,7 @@ use super::printer::json;
 use super::text;
 use crate::data::State;
 use crate::exit::{Exit, Failure};
-use crate::node::{Entrance, Party};
+use crate::node::{Entrance, MappingProtocol, Party, PortMapping};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).peer_id()
@@ -36,6 +36,12 @@ fn profile() -> NatProfile {
         hairpinning: None,
     }
 }
+
+fn mapping() -> PortMapping {
+    PortMapping { protocol: MappingProtocol::Pcp, external: "11.1.1.7:4000".parse().expect("an address") }
+}
+
+const NO_PORT: &str = "PCP: no answer; NAT-PMP: no answer; UPnP: no answer";
 
 /// In the order of the enum. The match has no wildcard: a new event without an example does not compile.
 fn examples() -> Vec<Event> {
@@ -67,10 +73,14 @@ fn examples() -> Vec<Event> {
         Event::RendezvousLost { reason: "tried 11.1.1.1:3478, no answer within 2 s".into() },
         Event::Draining,
         Event::Profile { profile: profile() },
+        Event::PortMapping { port_mapping: Some(mapping()), reason: None },
+        Event::PortMapping { port_mapping: None, reason: Some(NO_PORT.into()) },
         Event::Netcheck {
             entrance: Entrance::Udp { observed: remote() },
             local: vec![home()],
             profile: profile(),
+            port_mapping: Some(mapping()),
+            no_port_mapping: None,
             verdict: common::discovery::verdict(&profile()),
         },
         Event::Introduced { who: bob(), requested: true, addresses: vec![remote(), home()] },
@@ -136,6 +146,7 @@ fn examples() -> Vec<Event> {
             via: Some("udp"),
             observed: Some(remote()),
             profile: Some(profile()),
+            port_mapping: Some(mapping()),
             sessions: vec![SessionLine {
                 who: bob(),
                 route: Route::Direct,
@@ -157,6 +168,7 @@ fn examples() -> Vec<Event> {
             | Event::RendezvousLost { .. }
             | Event::Draining
             | Event::Profile { .. }
+            | Event::PortMapping { .. }
             | Event::Netcheck { .. }
             | Event::Introduced { .. }
             | Event::Refused { .. }

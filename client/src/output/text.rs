@@ -13,7 +13,7 @@ use super::printer::label;
 use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, sanitize};
 use crate::data::State;
 use crate::exit::Failure;
-use crate::node::Entrance;
+use crate::node::{Entrance, PortMapping};
 
 /// What is said where an address would stand otherwise.
 const TUNNELLED: &str = "through TCP (UDP is blocked here)";
@@ -34,6 +34,8 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
             Some(format!("{} {from}: {}{waits}", time(*at, now, zone), sanitize::line(text)))
         }
         Event::Hello { who, suggests } if who.name.as_deref() == Some(suggests) || suggests.is_empty() => None,
+        // Most routers give none, and it is no trouble.
+        Event::PortMapping { port_mapping: None, .. } => None,
         Event::Error { message, .. } => Some(sanitize::line(message)),
         happened => clock(news(happened)),
     }
@@ -77,7 +79,20 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
                 ContactChange::Listed => format!("{}  {}", who.peer, name(who)),
             }
         }
-        Event::Status { running, id, rendezvous, contacts, pid, state, since, via, observed, profile, sessions } => {
+        Event::Status {
+            running,
+            id,
+            rendezvous,
+            contacts,
+            pid,
+            state,
+            since,
+            via,
+            observed,
+            profile,
+            port_mapping,
+            sessions,
+        } => {
             let mut lines = vec![format!("you         {id}")];
             lines.push(format!(
                 "rendezvous  {}",
@@ -99,6 +114,9 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
             }
             if let Some(profile) = profile {
                 lines.push(format!("nat         {}", nat(profile)));
+            }
+            if let Some(mapping) = port_mapping {
+                lines.push(format!("port        {}", mapped(mapping)));
             }
             if sessions.is_empty() {
                 lines.push("sessions    none".to_owned());
@@ -129,9 +147,15 @@ fn news(event: &Event) -> String {
         }
         Event::Draining => "the rendezvous is about to stop; connections that stand are not affected".to_owned(),
         Event::Profile { profile } => format!("your NAT: {}", nat(profile)),
-        Event::Netcheck { entrance, local, profile, verdict } => {
+        Event::PortMapping { port_mapping: Some(mapping), .. } => {
+            format!("your router maps a port: {}", mapped(mapping))
+        }
+        Event::Netcheck { entrance, local, profile, port_mapping, no_port_mapping, verdict } => {
             let seen = entrance.observed().map_or_else(|| TUNNELLED.to_owned(), |observed| observed.to_string());
-            format!("seen at     {seen}\nown         {}\nnat         {}\n{verdict}", list(local), nat(profile))
+            let reason = || sanitize::line(no_port_mapping.as_deref().unwrap_or("not asked for"));
+            let port = port_mapping.as_ref().map_or_else(|| format!("none: {}", reason()), mapped);
+            let (own, nat) = (list(local), nat(profile));
+            format!("seen at     {seen}\nown         {own}\nnat         {nat}\nport        {port}\n{verdict}")
         }
         Event::Introduced { who, requested, addresses } => {
             let how = if *requested { "introduced to" } else { "asked for by" };
@@ -206,6 +230,10 @@ fn excerpt(text: &str) -> String {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
+}
+
+fn mapped(PortMapping { protocol, external }: &PortMapping) -> String {
+    format!("{external} leads here ({protocol})")
 }
 
 fn list(addresses: &[SocketAddr]) -> String {

@@ -7,6 +7,7 @@ mod this;
 #[path = "windows.rs"]
 mod this;
 
+mod gateway;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -15,6 +16,8 @@ pub(crate) use linux::NetworkEvents;
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::NetworkEvents;
+
+pub(crate) use gateway::default_gateway;
 
 /// What of the network has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,7 @@ fn main() -> Result<()> {
         rendezvous,
         name: "bob".into(),
         contacts: vec![victim],
+        port_mapping: false,
     };
     tokio::runtime::Runtime::new()?.block_on(async move {
         let (node, mut events) = Node::start(config).await?;
