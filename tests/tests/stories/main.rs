@@ -5,6 +5,7 @@ mod hostile;
 mod judged;
 mod keys;
 mod meeting;
+mod port_mapping;
 mod restarts;
 mod switching;
 mod trouble;
