@@ -61,8 +61,8 @@ pub struct Register {
     pub epoch: u64,
     /// The capabilities of my contacts, at most [`MAX_CAPABILITIES`].
     pub capabilities: Vec<Capability>,
-    /// Server-reflexive addresses seen by other servers' eyes (STUN). The server keeps those whose IP is the one that
-    /// it observes itself: nobody may have a stranger's address probed.
+    /// Server-reflexive addresses seen by other servers' eyes (STUN), and a port that the router has mapped. The server
+    /// keeps those whose IP is the one that it observes itself: nobody may have a stranger's address probed.
     pub reflexive: Vec<SocketAddr>,
     /// What is known of my NAT.
     pub profile: NatProfile,
