@@ -34,9 +34,10 @@ exec 4< <(exec punchline chat "$peer" --data "$me" --json --wait 1 <"$me.types" 
 chat=$!
 echo "hello from $me" >&3
 
-heard='' read='' closed='' give_up=$((SECONDS + patience))
+heard='' read='' closed='' part='' give_up=$((SECONDS + patience))
 while :; do
   if IFS= read -r -t 0.2 -u 4 line; then
+    line=$part$line part=''
     case $line in
       *'"event":"path"'*'"kind":"direct"'*) printf '%s\n' "$line"; : >"$me.direct" ;;
       *'"event":"path"'*) printf '%s\n' "$line" ;;
@@ -47,6 +48,8 @@ while :; do
     esac
   elif [ $? -le 128 ]; then
     break # The chat has ended; more than 128 is a moment without a line.
+  else
+    part+=$line # Or with a part of one.
   fi
   # Whoever leaves first takes the path along, so both must have seen it.
   met=''

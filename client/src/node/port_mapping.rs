@@ -70,7 +70,7 @@ impl Machine {
 mod tests {
     use std::time::Duration;
 
-    use common::candidate::unpack;
+    use common::candidate::{Contents, unpack};
     use common::identity::Identity;
     use common::introduction::{
         FromServer, Introduction, IntroductionId, Registered, Role, StunEndpoints, ToServer, Trickle,
@@ -103,6 +103,7 @@ mod tests {
             rendezvous: identity(9).peer_id(),
             epoch: 1,
             contacts: vec![identity(2).peer_id()],
+            birthday: true,
             random: Random::new(|bytes| {
                 bytes.fill(5);
                 true
@@ -143,13 +144,17 @@ mod tests {
             _ => None,
         });
         let opened = boxes.map(|sealed| bob.open(&trickle_context(INTRODUCTION), sealed).expect("it opens"));
-        opened.map(|plain| unpack(&plain).expect("a list").1).collect()
+        opened.map(|plain| unpack(&plain).expect("a list").mapped).collect()
     }
 
     fn sealed_by_bob(context: &[u8], mapped: &str) -> Vec<u8> {
         let bob = Pairing::new(&identity(2), identity(1).peer_id()).expect("two");
         let nonce: SealNonce = [3; 24];
-        bob.seal(context, &common::candidate::pack(&[], Some(address(mapped))), nonce)
+        bob.seal(
+            context,
+            &common::candidate::pack(Contents { mapped: Some(address(mapped)), ..Contents::default() }),
+            nonce,
+        )
     }
 
     fn probed(machine: &mut Machine) -> Vec<SocketAddr> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::{Candidate, CandidateKind, Contents, unpack};
+use common::candidate::{Candidate, Contents, unpack};
 use common::introduction::{IntroductionId, ToServer, Trickle};
 use common::path::{self, Base, Command};
 use common::session::Route;

@@ -18,7 +18,7 @@ use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::keepalive::Keepalive;
-use common::path::{self, Agent, Command};
+use common::path::{self, Agent};
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
 

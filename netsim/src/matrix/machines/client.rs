@@ -186,7 +186,7 @@ impl Client {
             }
             Ok(Some(FromServer::Introduction(introduction))) => self.introduced(introduction, now),
             Ok(Some(FromServer::Trickle(trickle))) => {
-                let Contents { addresses, prediction } = self.open(&trickle.sealed);
+                let Contents { addresses, prediction, .. } = self.open(&trickle.sealed);
                 if let Some(agent) = &mut self.agent {
                     agent.handle_command(Command::AddCandidates(hosts(addresses)), now);
                     if let Some(prediction) = prediction {
