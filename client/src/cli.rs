@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use common::speed::MAX_EACH_WAY;
 
 use crate::exit::Exit;
 use crate::output::Mode;
@@ -92,6 +93,14 @@ Example:
 Stops at the first reply over a direct path (exit 0). After COUNT pings or the timeout without one
 it says what stood in the way, and exits with 4.")]
     Ping(Ping),
+    /// Measure how much goes over the direct path to a contact, each way
+    #[command(after_help = "\
+Example:
+  punchline speed Bob --seconds 3
+
+The other side is any client of theirs that is online; nobody is asked there. Only a direct path is
+measured, because whoever runs the relay pays for every byte. Messages go on meanwhile.")]
+    Speed(Speed),
     /// Find out what your router does to your packets, and what that means
     #[command(after_help = "\
 Example:
@@ -161,6 +170,19 @@ pub struct Ping {
     pub timeout: Duration,
 }
 
+/// `speed`
+#[derive(Debug, Args)]
+pub struct Speed {
+    /// A contact: name or id
+    pub peer: String,
+    /// How many seconds to send, each way
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = each_way)]
+    pub seconds: Duration,
+    /// Give up after this many seconds without a direct path
+    #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
 /// `netcheck`
 #[derive(Debug, Args)]
 pub struct Netcheck {
@@ -174,6 +196,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
     let span = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     span.filter(|span| bounds.contains(span)).ok_or_else(|| "a number of seconds from 0.01 to 86400".to_owned())
+}
+
+/// As long as the other side will measure.
+fn each_way(text: &str) -> Result<Duration, String> {
+    let span = seconds(text).ok().filter(|span| *span <= MAX_EACH_WAY);
+    span.ok_or_else(|| format!("a number of seconds from 0.01 to {}", MAX_EACH_WAY.as_secs()))
 }
 
 fn after_help() -> String {

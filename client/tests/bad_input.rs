@@ -9,7 +9,7 @@ use support::{Person, bob, join_link, key, peer_link, somebody};
 #[test]
 fn whoever_has_not_joined_is_told_how_to() {
     let nobody = Person::new();
-    for arguments in [&["id"][..], &["run"], &["chat", "Bob"], &["ping", "Bob"], &["status"]] {
+    for arguments in [&["id"][..], &["run"], &["chat", "Bob"], &["ping", "Bob"], &["speed", "Bob"], &["status"]] {
         nobody.punchline(arguments).refused(2, &["punchline join 'punchline://"]);
     }
     let link = peer_link(bob(), "Bob");
@@ -71,7 +71,7 @@ fn contacts_that_would_confuse_are_refused() {
 #[test]
 fn an_unknown_peer_is_answered_with_what_to_do() {
     let alice = Person::joined();
-    for command in ["chat", "ping"] {
+    for command in ["chat", "ping", "speed"] {
         alice.punchline([command, "Bbo"]).refused(2, &["did you mean Bob?"]);
         alice.punchline([command, "Zoe"]).refused(2, &["no contact called Zoe", "punchline contacts"]);
         alice.punchline([command, &somebody(3).to_string()]).refused(2, &["no contact called"]);

@@ -15,7 +15,7 @@
 //! one of each side has come through. STUN shares its port with QUIC: [`datagram`] tells them apart. What kind of NAT is in
 //! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything.
 //!
-//! Over the punched path the two open QUIC, and say [`session`] frames to each other. Before that, and where there is no
+//! Over the punched path the two open QUIC, and say [`session`] frames to each other, or measure the line ([`speed`]). Before that, and where there is no
 //! such path, they do the same through the rendezvous ([`relay`]), which is reached over TCP where UDP is blocked ([`tunnel`]); and the very first words travel with the introduction,
 //! sealed ([`seal`]).
 //!
@@ -42,6 +42,7 @@ pub mod prediction;
 pub mod relay;
 pub mod seal;
 pub mod session;
+pub mod speed;
 pub mod stun;
 pub mod tls;
 pub mod tunnel;

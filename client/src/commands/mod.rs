@@ -8,10 +8,11 @@ mod join;
 mod netcheck;
 mod ping;
 mod run;
+mod speed;
 mod status;
 
 #[cfg(test)]
-pub(crate) use {chat::Chat, netcheck::Netcheck, ping::Ping, run::Run};
+pub(crate) use {chat::Chat, netcheck::Netcheck, ping::Ping, run::Run, speed::Speed};
 
 use std::str::FromStr;
 use std::time::Instant;
@@ -79,6 +80,7 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Chat(arguments) => return chat::execute(context, &arguments).await,
         Command::Netcheck(arguments) => return netcheck::execute(context, &arguments).await,
         Command::Ping(arguments) => return ping::execute(context, &arguments).await,
+        Command::Speed(arguments) => return speed::execute(context, &arguments).await,
     };
     match stop {
         Ok(()) | Err(Stop::Gone) => Ok(Exit::Done),

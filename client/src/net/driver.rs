@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::candidate::canonical;
 use common::discovery::Config as DiscoveryConfig;
+use common::identity::PeerId;
 use common::introduction::{Register, ToServer};
 use common::tls::{Certificate, SERVER_NAME, SeenPeer};
 use quinn::{Connecting, Connection, Endpoint, Incoming};
@@ -17,7 +18,7 @@ use super::port_mapping::{Mapped, PortMapper};
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
 use super::transport::PEER_WINDOW;
-use super::{interfaces, transport};
+use super::{interfaces, speed, transport};
 use crate::node::{
     Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Output, SessionEvent, SessionId, SocketId,
 };
@@ -54,6 +55,10 @@ pub(super) struct Means {
     pub(super) register: watch::Sender<Register>,
     /// Makes the connection to the rendezvous anew.
     pub(super) move_on: watch::Sender<u64>,
+    /// Who measures the line with us.
+    pub(super) desk: speed::Desk,
+    /// Where measurements are told of: they do not wait for what else is to be told.
+    pub(super) events: mpsc::Sender<NodeEvent>,
 }
 
 /// The near end of a session.
@@ -268,6 +273,7 @@ impl Driver {
                     }
                 }
                 Output::Close(id, bye) => self.close(id, bye),
+                Output::MeasureSpeed { peer, session, each_way } => self.measure(peer, session, each_way),
                 Output::Discover(config) => (self.discovering, self.to_discover) = (None, Some(config)),
                 Output::StopDiscovery => (self.discovering, self.to_discover) = (None, None),
                 Output::Tell(event) => {
@@ -284,6 +290,16 @@ impl Driver {
         match self.means.socket.sockets().add(id, ipv4).await {
             Ok(port) => self.machine.handle_opened(id, port, Instant::now()),
             Err(error) => tracing::debug!(%error, "no more sockets"),
+        }
+    }
+
+    fn measure(&self, peer: PeerId, session: SessionId, each_way: Duration) {
+        let (desk, events) = (self.means.desk.clone(), self.means.events.clone());
+        match self.sessions.get(&session).and_then(|near| near.connection.clone()) {
+            Some(connection) => {
+                tokio::spawn(speed::Run { peer, session, connection, each_way, desk, events }.measure());
+            }
+            None => speed::refuse(peer, session, events),
         }
     }
 
@@ -328,7 +344,9 @@ impl Driver {
                 let (outgoing, waiting) = mpsc::channel(WRITE_QUEUE);
                 self.sessions.insert(id, Near { dialled, outgoing, connection: None });
                 let (name, events) = (self.means.name.clone(), self.means.reports.clone());
-                tokio::spawn(Session { id, peer, dialled, seen, name, outgoing: waiting, events }.run(connecting));
+                let desk = self.means.desk.clone();
+                let session = Session { id, peer, route, dialled, seen, name, outgoing: waiting, desk, events };
+                tokio::spawn(session.run(connecting));
             }
             Err(reason) => {
                 tracing::warn!(%reason, %route, dialled, "no handshake");

@@ -26,6 +26,7 @@ mod reach;
 mod session;
 mod silence;
 mod sockets;
+mod speed;
 mod transport;
 mod tunnel;
 mod watch;
@@ -94,6 +95,7 @@ impl Node {
                 TlsOrIo::Tls(error) => NodeError::Tls(error),
                 TlsOrIo::Io(error) => NodeError::Socket(error),
             })?;
+        let (events, outbox) = mpsc::channel(256);
         let (requests, asked) = mpsc::channel(64);
         let (control_events, control) = mpsc::channel(64);
         let (reports, sessions) = mpsc::channel(256);
@@ -120,6 +122,8 @@ impl Node {
             reports,
             register,
             move_on,
+            desk: Default::default(),
+            events: events.clone(),
         };
         let own_port = means.socket.local_addresses().find(SocketAddr::is_ipv4).map(|own| own.port());
         let (port_mapper, mapped, port_mapping) = PortMapper::start(config.port_mapping, own_port);
@@ -136,7 +140,6 @@ impl Node {
         };
         tokio::spawn(link.run());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (events, outbox) = mpsc::channel(256);
         let driver =
             tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, network, mapped, events }));
         Ok((Node { commands, driver, port_mapping }, outbox))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::identity::PeerId;
-use common::session::{MAX_PEER_FRAME, PeerFrame};
+use common::session::{MAX_PEER_FRAME, PeerFrame, Route};
 use common::tls::SeenPeer;
 use common::wire::{self, FrameReader};
 use quinn::{Connecting, Connection, ConnectionError, RecvStream, SendStream, VarInt};
@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::control::describe;
+use super::speed;
 use crate::node::{Bye, SessionEvent, SessionId};
 
 /// A handshake over a punched path and the greetings: three round trips and a lost packet or two. QUIC itself would wait for
@@ -50,12 +51,16 @@ pub(super) struct Report {
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) peer: PeerId,
+    /// Which way it goes.
+    pub(super) route: Route,
     /// Did we dial? Then we open the stream.
     pub(super) dialled: bool,
     pub(super) seen: SeenPeer,
     /// Our greeting.
     pub(super) name: String,
     pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    /// For whoever asks to measure the line.
+    pub(super) desk: speed::Desk,
     pub(super) events: mpsc::Sender<Report>,
 }
 
@@ -98,6 +103,8 @@ impl Session {
             },
         };
         let Ok((send, receive)) = opened else { return Session::down(&connection.closed().await) };
+        // Further streams are the peer's, who is a contact and has shown its key. They end with the connection.
+        tokio::spawn(speed::serve(connection.clone(), self.peer, self.route, self.desk.clone()));
         let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name) };
         let (_, never) = mpsc::channel(1);
         // With our greeting the dialler closes what this connection takes the place of. So the side that accepts greets

@@ -16,6 +16,10 @@ use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 
 use crate::node::SocketId;
 
+/// What may wait in the kernel while we do not get a processor: 40 ms at 800 Mb/s. It takes memory only while something waits.
+/// With Linux's default, 208 KiB, bulk over a long line loses packets here (docs/benchmarks.md, "Speed").
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 /// One socket.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -135,6 +139,8 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // The system gives as much of it as it allows (`net.core.rmem_max`), or stays with its default.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -20,8 +20,11 @@ const RENDEZVOUS_KEEPALIVE: Duration = Duration::from_secs(3);
 const RENDEZVOUS_IDLE: Duration = Duration::from_secs(10);
 /// What a rendezvous may send that we have not read: ten of the longest frames.
 pub(super) const RENDEZVOUS_WINDOW: u32 = 10 * MAX_CONTROL_FRAME as u32;
-/// What a peer may send that we have not read: thirteen times what one stream may, which is 1.25 MB.
+/// What a peer may send that we have not read, and we that the peer has not acknowledged: thirteen times what one stream may, which is
+/// 1.25 MB. So a measurement with its eight streams leaves room for what else is said.
 pub(super) const PEER_WINDOW: u32 = 16 << 20;
+/// Bidirectional streams of a peer: the session, a measurement, one that is refused, and one to spare.
+const PEER_STREAMS: u8 = 4;
 /// Before anything is measured, for the first retransmissions: after 300 and 900 ms, so that two lost packets do not cost
 /// a second. With quinn's 333 ms (RFC 9002, section 6.2.2) one would. Where the way is longer, a packet is sent twice.
 const RENDEZVOUS_INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -104,6 +107,8 @@ fn peer_transport(route: Route, rtt: Duration) -> TransportConfig {
     let mut transport = base();
     transport.max_idle_timeout(None);
     transport.receive_window(VarInt::from_u32(PEER_WINDOW));
+    transport.send_window(PEER_WINDOW.into());
+    transport.max_concurrent_bidi_streams(PEER_STREAMS.into());
     if route == Route::Relayed {
         // A frame around each packet takes nine bytes, and the way on from the server is one more that would have to be
         // probed: 1200 bytes pass everywhere.

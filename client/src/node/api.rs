@@ -11,6 +11,7 @@ use common::session::{PeerFrame, Route, Via};
 use serde::{Deserialize, Serialize};
 
 use super::port_mapping::PortMapping;
+use super::speed::SpeedReport;
 
 /// Tells the sessions of one node apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,15 @@ pub enum NodeCommand {
     },
     /// Something that should have been acknowledged was not: find out now whether the path is alive.
     Verify(PeerId, Route),
+    /// Measure the line of this session: see [`NodeEvent::Speed`].
+    MeasureSpeed {
+        /// To whom.
+        peer: PeerId,
+        /// Over which session.
+        session: SessionId,
+        /// How long bytes shall flow each way.
+        each_way: Duration,
+    },
 }
 
 /// How we come to the rendezvous.
@@ -192,6 +202,15 @@ pub enum NodeEvent {
         frame: PeerFrame,
         /// The session's round-trip time now; nothing for an envelope.
         rtt: Duration,
+    },
+    /// How the measurement that was asked for goes.
+    Speed {
+        /// Of the line to whom.
+        peer: PeerId,
+        /// Over which session.
+        session: SessionId,
+        /// What there is to say.
+        report: SpeedReport,
     },
     /// Somebody answered with the wrong key. Nothing was sent to it.
     Untrusted {

@@ -117,6 +117,9 @@ impl Machine {
             NodeCommand::Reply { peer, frames } => self.with(peer, |peer, home| peer.reply(&frames, home)),
             NodeCommand::Letter { peer, frames } => self.with(peer, |peer, _| peer.set_letter(frames)),
             NodeCommand::Verify(peer, route) => self.with(peer, |peer, home| peer.verify(route, now, home)),
+            NodeCommand::MeasureSpeed { peer, session, each_way } => {
+                self.home.output(Output::MeasureSpeed { peer, session, each_way });
+            }
         }
     }
 

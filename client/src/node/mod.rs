@@ -24,9 +24,11 @@ mod machine;
 mod output;
 mod peer;
 mod port_mapping;
+mod speed;
 
 pub use api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 pub use home::Random;
 pub use machine::{Config, Machine};
 pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};
 pub use port_mapping::{MappingProtocol, PortMapping};
+pub use speed::{SpeedFailure, SpeedPhase, SpeedReport};

@@ -139,6 +139,15 @@ pub enum Output {
     Finish(SessionId, Bye),
     /// Close a session at once, or as soon as its handshake is done.
     Close(SessionId, Bye),
+    /// Measure the line of a session.
+    MeasureSpeed {
+        /// With whom.
+        peer: PeerId,
+        /// Which one.
+        session: SessionId,
+        /// How long bytes shall flow each way.
+        each_way: Duration,
+    },
     /// Look at the NAT, from the main socket and a fresh one, whose port is still to be filled in; a run under way ends.
     Discover(discovery::Config),
     /// End a run under way.

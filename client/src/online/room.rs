@@ -153,6 +153,8 @@ impl Room {
             }
             NodeEvent::Down { peer, route, .. } => drop(self.connections.remove(&(*peer, *route))),
             NodeEvent::NetworkChanged { .. } => {}
+            // For the task that asked.
+            NodeEvent::Speed { .. } => return,
             NodeEvent::Replaced
             | NodeEvent::Introduced { .. }
             | NodeEvent::Refused { .. }
@@ -230,7 +232,11 @@ impl Room {
             NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
             NodeEvent::NoPath { peer, tried, .. } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
             NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
-            NodeEvent::Up { .. } | NodeEvent::Down { .. } | NodeEvent::Frame { .. } | NodeEvent::Replaced => {
+            NodeEvent::Up { .. }
+            | NodeEvent::Down { .. }
+            | NodeEvent::Frame { .. }
+            | NodeEvent::Replaced
+            | NodeEvent::Speed { .. } => {
                 return None;
             }
         })

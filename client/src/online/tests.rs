@@ -11,11 +11,11 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::cli::{self, Cli};
-use crate::commands::{Chat, Netcheck, Ping, Run};
+use crate::commands::{Chat, Netcheck, Ping, Run, Speed};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
-use crate::node::{Entrance, NodeCommand, NodeEvent, Party, SessionId};
-use crate::output::{Direction, Event};
+use crate::node::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedReport};
+use crate::output::{Bar, Direction, Event};
 
 struct World<T> {
     engine: Engine<T>,
@@ -399,4 +399,74 @@ fn the_status_follows_what_the_node_says() {
     assert_eq!(status.sessions.len(), 1);
     world.node(lost(true));
     assert!(world.engine.take_status().expect("changed").sessions.is_empty());
+}
+
+fn speed(arguments: &[&str]) -> World<Speed> {
+    let command = ["punchline", "speed", "Bob"].iter().chain(arguments);
+    let cli::Command::Speed(arguments) = Cli::parse_from(command).command else { panic!("speed is speed") };
+    let (world, out) = World::new(Speed::new(bob(), &arguments, Bar::new(None)));
+    assert!(matches!(out.commands[..], [NodeCommand::Want(peer)] if peer == bob()));
+    world
+}
+
+fn measured(session: u64, report: SpeedReport) -> NodeEvent {
+    NodeEvent::Speed { peer: bob(), session: SessionId(session), report }
+}
+
+/// Over which sessions a measurement is asked for.
+fn asked(out: &Out) -> Vec<u64> {
+    let sessions = out.commands.iter().filter_map(|command| match command {
+        NodeCommand::MeasureSpeed { session, .. } => Some(session.0),
+        _ => None,
+    });
+    sessions.collect()
+}
+
+#[test]
+fn a_line_is_measured_over_the_direct_path_alone() {
+    let mut world = speed(&[]);
+    let relayed =
+        NodeEvent::Up { peer: bob(), session: SessionId(1), route: Route::Relayed, remote: remote(), rtt: RTT };
+    assert!(asked(&world.node(relayed.clone())).is_empty());
+    assert_eq!(asked(&world.direct()), [1]);
+    let done = SpeedReport::Done { up_mbps: 1.0, down_mbps: 2.0, idle: RTT, loaded: RTT };
+    let out = world.node(measured(1, done));
+    assert!(matches!(&out.events[..], [Event::Speed { route: Route::Direct, .. }]), "{out:?}");
+    assert_eq!(exit(&out), Exit::Done);
+
+    let mut world = speed(&["--timeout", "2"]);
+    world.node(relayed);
+    let out = loop {
+        let out = world.sleep();
+        if out.end.is_some() {
+            break out;
+        }
+    };
+    assert_eq!((exit(&out), world.elapsed), (Exit::NoPath, Duration::from_secs(2)));
+}
+
+#[test]
+fn a_session_that_is_superseded_under_a_measurement_is_followed_by_the_next() {
+    let mut world = speed(&[]);
+    assert_eq!(asked(&world.direct()), [1]);
+    let next = NodeEvent::Up { peer: bob(), session: SessionId(2), route: Route::Direct, remote: remote(), rtt: RTT };
+    assert!(asked(&world.node(next)).is_empty(), "one goes on");
+    assert_eq!(asked(&world.node(measured(1, SpeedReport::Failed(SpeedFailure::Ended)))), [2]);
+    // What the first one still says is old.
+    assert!(world.node(measured(1, SpeedReport::Failed(SpeedFailure::Ended))).end.is_none());
+    assert!(world.node(measured(2, SpeedReport::Failed(SpeedFailure::Ended))).end.is_none(), "it waits for a third");
+    let third = NodeEvent::Up { peer: bob(), session: SessionId(3), route: Route::Direct, remote: remote(), rtt: RTT };
+    assert_eq!(asked(&world.node(third)), [3]);
+    assert_eq!(exit(&world.node(measured(3, SpeedReport::Failed(SpeedFailure::Ended)))), Exit::NoPath);
+}
+
+#[test]
+fn a_client_that_does_not_measure_is_said_to_be_old() {
+    let mut world = speed(&[]);
+    world.direct();
+    let out = world.node(measured(1, SpeedReport::Failed(SpeedFailure::Unknown)));
+    let Some(Err(failure)) = &out.end else { panic!("{out:?}") };
+    assert!(failure.exit == Exit::Other && failure.message.contains("older than yours"), "{failure}");
+    let out = speed(&[]).feed(Happening::Interrupted);
+    assert_eq!(exit(&out), Exit::Other);
 }

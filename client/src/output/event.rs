@@ -36,6 +36,22 @@ impl fmt::Display for Millis {
     }
 }
 
+/// Megabits a second, with one decimal.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
+pub struct Mbps(f64);
+
+impl From<f64> for Mbps {
+    fn from(mbps: f64) -> Self {
+        Mbps((mbps * 10.0).round() / 10.0)
+    }
+}
+
+impl fmt::Display for Mbps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} Mb/s", self.0)
+    }
+}
+
 /// A peer, and what we call them if they are a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Who {
@@ -357,6 +373,22 @@ pub enum Event {
         direct_ms: Option<Millis>,
         /// The best one seen.
         route: Option<Route>,
+    },
+    /// A line was measured.
+    Speed {
+        /// To whom.
+        #[serde(flatten)]
+        who: Who,
+        /// How it goes.
+        route: Route,
+        /// What arrived of what we sent.
+        up_mbps: Mbps,
+        /// What arrived of what they sent.
+        down_mbps: Mbps,
+        /// There and back, in the median, while nothing else was sent.
+        idle_rtt_ms: Millis,
+        /// The same while the line was full.
+        loaded_rtt_ms: Millis,
     },
     /// What `status` found.
     Status {

@@ -135,6 +135,14 @@ fn examples() -> Vec<Event> {
             direct_ms: Some(ms(184.1)),
             route: Some(Route::Direct),
         },
+        Event::Speed {
+            who: bob(),
+            route: Route::Direct,
+            up_mbps: 412.345.into(),
+            down_mbps: 938.2.into(),
+            idle_rtt_ms: ms(3.127),
+            loaded_rtt_ms: ms(9.5),
+        },
         Event::Status {
             running: true,
             id: id(1),
@@ -184,6 +192,7 @@ fn examples() -> Vec<Event> {
             | Event::Undelivered { .. }
             | Event::Ping { .. }
             | Event::Summary { .. }
+            | Event::Speed { .. }
             | Event::Status { .. }
             | Event::Untrusted { .. }
             | Event::Error { .. } => {}

@@ -1,5 +1,6 @@
 //! What people and programs read: [`Event`]s, printed as text or as one JSON object a line.
 
+mod bar;
 mod event;
 #[cfg(test)]
 mod examples;
@@ -7,5 +8,6 @@ mod printer;
 pub mod sanitize;
 mod text;
 
-pub use event::{ContactChange, Direction, Event, JoinChange, Millis, SessionLine, Who};
+pub use bar::Bar;
+pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, SessionLine, Who};
 pub use printer::{Gone, Mode, Printer};

@@ -203,6 +203,10 @@ fn news(event: &Event) -> String {
             }
             line
         }
+        Event::Speed { who, route, up_mbps, down_mbps, idle_rtt_ms, loaded_rtt_ms } => format!(
+            "{} ({route}): {up_mbps} up, {down_mbps} down; round trip {idle_rtt_ms} idle, {loaded_rtt_ms} loaded",
+            name(who)
+        ),
         Event::Untrusted { who, expected, seen } => {
             format!("the {who} showed another key than the one expected: expected {expected}, saw {seen}")
         }

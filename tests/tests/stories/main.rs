@@ -7,6 +7,7 @@ mod keys;
 mod meeting;
 mod port_mapping;
 mod restarts;
+mod speed;
 mod switching;
 mod trouble;
 mod tunnel;

@@ -341,7 +341,7 @@ impl Person {
             }
             Output::StopDiscovery => self.discovering = None,
             // The pipe repeats what it loses by itself.
-            Output::Nudge(_) => {}
+            Output::Nudge(_) | Output::MeasureSpeed { .. } => {}
             Output::Tell(event) => {
                 self.note(|| format!("    {event:?}"), now);
                 self.happens(Happening::Node(event), now);
