@@ -68,6 +68,10 @@ impl Speed {
                 self.begin(out);
             }
             NodeEvent::Up { peer, .. } if *peer == self.peer => self.relayed = true,
+            NodeEvent::Down { peer, by_peer: true, .. } if *peer == self.peer && self.attempts > 0 => {
+                let words = format!("{}'s client was stopped during the measurement", room.name(self.peer));
+                out.end(Err(Failure::new(Exit::PeerOffline, words)));
+            }
             NodeEvent::Down { peer, route: Route::Direct, .. } if *peer == self.peer => self.direct = None,
             NodeEvent::Down { peer, .. } if *peer == self.peer => self.relayed = false,
             NodeEvent::Speed { peer, session, report } if *peer == self.peer => {

@@ -467,6 +467,10 @@ fn a_client_that_does_not_measure_is_said_to_be_old() {
     let out = world.node(measured(1, SpeedReport::Failed(SpeedFailure::Unknown)));
     let Some(Err(failure)) = &out.end else { panic!("{out:?}") };
     assert!(failure.exit == Exit::Other && failure.message.contains("older than yours"), "{failure}");
+    let mut world = speed(&[]);
+    world.direct();
+    let out = world.node(lost(true));
+    assert_eq!(exit(&out), Exit::PeerOffline, "it was stopped, and need not be waited for");
     let out = speed(&[]).feed(Happening::Interrupted);
     assert_eq!(exit(&out), Exit::Other);
 }
