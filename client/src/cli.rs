@@ -33,6 +33,9 @@ pub struct Global {
     /// Do not ask the router for a port (PCP, NAT-PMP, UPnP)
     #[arg(long, env = "PUNCHLINE_NO_PORT_MAPPING", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_port_mapping: bool,
+    /// Never open hundreds of sockets for some seconds to guess a port, where nothing less finds a direct path
+    #[arg(long, env = "PUNCHLINE_NO_BIRTHDAY", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_birthday: bool,
     /// Say more on standard error; twice for everything. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -40,6 +40,8 @@ pub struct Context<'a> {
     pub started: Instant,
     /// Whether the router is asked for a port.
     pub port_mapping: bool,
+    /// May hundreds of sockets be opened to guess a port?
+    pub birthday: bool,
 }
 
 /// How a command that is carried out at once may end early.
@@ -69,7 +71,13 @@ impl Context<'_> {
 /// Carries out a command.
 pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
     let data = DataDir::locate(cli.global.data)?;
-    let mut context = Context { data, printer, started, port_mapping: !cli.global.no_port_mapping };
+    let mut context = Context {
+        data,
+        printer,
+        started,
+        port_mapping: !cli.global.no_port_mapping,
+        birthday: !cli.global.no_birthday,
+    };
     let stop = match cli.command {
         Command::Join(arguments) => join::execute(&mut context, &arguments),
         Command::Id => id::execute(&mut context),
@@ -159,6 +167,7 @@ impl Online {
             name: self.config.name,
             contacts: self.contacts.ids(),
             port_mapping: context.port_mapping,
+            birthday: context.birthday,
         };
         let setup = Setup {
             data: &context.data,

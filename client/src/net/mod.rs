@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub contacts: Vec<PeerId>,
     /// Whether the router is asked for a port.
     pub port_mapping: bool,
+    /// May hundreds of sockets be opened, for seconds, where no other strategy finds a path?
+    pub birthday: bool,
 }
 
 /// Why a node did not start.
@@ -105,7 +107,7 @@ impl Node {
             rendezvous: config.rendezvous.key,
             epoch,
             contacts: config.contacts,
-            birthday: true,
+            birthday: config.birthday,
             random: Random::new(|bytes| getrandom::fill(bytes).is_ok()),
         });
         let (register, registration) = watch_channel(machine.registration().clone());

@@ -25,6 +25,7 @@ fn main() -> Result<()> {
         name: "bob".into(),
         contacts: vec![victim],
         port_mapping: false,
+        birthday: false,
     };
     tokio::runtime::Runtime::new()?.block_on(async move {
         let (node, mut events) = Node::start(config).await?;
