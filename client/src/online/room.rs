@@ -12,7 +12,7 @@ use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
 use crate::messenger::{Effect, Input, Messenger, Reason, Refusal};
 use crate::node::{Entrance, NodeCommand, NodeEvent, SessionId};
-use crate::output::{Direction, Event, Who};
+use crate::output::{Direction, Event, Tried, Who};
 
 /// What the messenger said that a task may want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +230,12 @@ impl Room {
                 after_ms: (*after).into(),
             },
             NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
-            NodeEvent::NoPath { peer, tried, .. } => Event::NoPath { who: self.who(*peer), tried: tried.clone() },
+            NodeEvent::NoPath { peer, tried, report } => Event::NoPath {
+                who: self.who(*peer),
+                tried: tried.clone(),
+                strategies: Tried::all(report),
+                because: report.ending.to_string(),
+            },
             NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
             NodeEvent::Up { .. }
             | NodeEvent::Down { .. }

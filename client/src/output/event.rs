@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::candidate::CandidateKind;
 use common::identity::PeerId;
 use common::nat::NatProfile;
+use common::path::{Effort, Report, Strategy};
 use common::session::Route;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,25 @@ pub struct SessionLine {
     pub rtt_ms: Millis,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// One strategy of punching, and what it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tried {
+    /// Which.
+    pub strategy: Strategy,
+    /// Datagrams that left.
+    pub packets: u32,
+    /// Sockets that were opened.
+    pub sockets: u32,
+}
+
+impl Tried {
+    /// All that an attempt has tried.
+    pub fn all(report: &Report) -> Vec<Tried> {
+        let tried = report.tried();
+        tried.map(|(strategy, Effort { packets, sockets })| Tried { strategy, packets, sockets }).collect()
+    }
 }
 
 /// One thing said. The field names and their order are the JSON form.
@@ -283,6 +303,10 @@ pub enum Event {
         who: Who,
         /// What was probed.
         tried: Vec<SocketAddr>,
+        /// How, and what that took.
+        strategies: Vec<Tried>,
+        /// Why nothing more was tried, for a person.
+        because: String,
     },
     /// A peer suggests a name for itself.
     Hello {

@@ -4,6 +4,7 @@ use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
 use common::link::{Link, Rendezvous};
 use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
+use common::path::{Ending, Strategy};
 use common::session::Route;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -101,7 +102,15 @@ fn examples() -> Vec<Event> {
         },
         Event::NetworkChanged { what: "the addresses of this machine have changed".into() },
         Event::Lost { who: bob(), reason: "the path fell silent".into(), by_peer: false },
-        Event::NoPath { who: bob(), tried: vec![remote(), home()] },
+        Event::NoPath {
+            who: bob(),
+            tried: vec![remote(), home()],
+            strategies: vec![
+                Tried { strategy: Strategy::Plain, packets: 24, sockets: 0 },
+                Tried { strategy: Strategy::Observation, packets: 16, sockets: 16 },
+            ],
+            because: Ending::BothUnforeseeable.to_string(),
+        },
         Event::Hello { who: bob(), suggests: "Robert".into() },
         Event::Message {
             dir: Direction::Out,

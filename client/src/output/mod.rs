@@ -9,5 +9,5 @@ pub mod sanitize;
 mod text;
 
 pub use bar::Bar;
-pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, SessionLine, Who};
+pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, SessionLine, Tried, Who};
 pub use printer::{Gone, Mode, Printer};

@@ -175,8 +175,8 @@ fn news(event: &Event) -> String {
         Event::NetworkChanged { what } => format!("the network has changed: {}", sanitize::line(what)),
         Event::Lost { who, by_peer: true, .. } => format!("{} has gone offline", name(who)),
         Event::Lost { who, reason, .. } => format!("lost the connection to {}: {}", name(who), sanitize::line(reason)),
-        Event::NoPath { who, tried } => {
-            format!("no direct path to {} (tried {}); trying again later", name(who), list(tried))
+        Event::NoPath { who, tried, because, .. } => {
+            format!("no direct path to {} (tried {}): {because}; trying again later", name(who), list(tried))
         }
         Event::Hello { who, suggests } => format!("{} calls themself {}", name(who), sanitize::line(suggests)),
         Event::Receipt { who, .. } => format!("delivered to {}", name(who)),

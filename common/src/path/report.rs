@@ -1,5 +1,7 @@
 //! What was tried and what it cost, for whoever asks why there is no direct path.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A way of finding a path.
@@ -60,6 +62,22 @@ pub enum Ending {
     BirthdayOff,
     /// It would take a birthday run, and others had theirs until the end.
     BirthdayNotGranted,
+}
+
+impl fmt::Display for Ending {
+    /// For a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ending::Exhausted => "everything that fits these two was tried",
+            Ending::OnlyPlain => "ports are not guessed where the rendezvous does not see both addresses",
+            Ending::NothingObserved => "the rendezvous did not answer the looks at our own router",
+            Ending::BothUnforeseeable => {
+                "both routers choose another port for each destination, and nobody can guess both"
+            }
+            Ending::BirthdayOff => "it would take hundreds of sockets, and that is switched off (--no-birthday)",
+            Ending::BirthdayNotGranted => "it would take hundreds of sockets, and other contacts had their turn",
+        })
+    }
 }
 
 /// What an attempt tried, and why it is over.
