@@ -10,10 +10,12 @@
 //!
 //! A rendezvous that was restarted says so to whoever sends it anything: `silence.rs` sees to it that somebody does.
 //!
-//! A task of its own asks the router for a port (`port_mapping/`); what it gets is one more candidate.
+//! A task of its own asks the router for a port (`port_mapping/`); what it gets is one more candidate. `speed/` measures the line
+//! to a peer, beside its session.
 //!
 //! # Limits
 //!
+//! Bulk on a long line needs a receive buffer that Linux grants only if `net.core.rmem_max` allows it.
 //! A tunnel leads to the rendezvous alone. There is no other server to go through.
 
 mod control;
