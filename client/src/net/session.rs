@@ -47,6 +47,16 @@ pub(super) struct Report {
     pub(super) connection: Option<Connection>,
 }
 
+/// Why nothing more is read.
+enum Read {
+    /// The connection is closed.
+    Over,
+    /// The other side does not keep to what was agreed.
+    Refused(Bye),
+    /// The peer has ended its stream, and its close did not come.
+    Left,
+}
+
 /// One attempt at a session, from the handshake on.
 pub(super) struct Session {
     pub(super) id: SessionId,
@@ -86,9 +96,10 @@ impl Session {
 
     fn down(error: &ConnectionError) -> SessionEvent {
         let stopped = VarInt::from_u32(Bye::Stopping as u32);
-        let by_peer = matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == stopped);
-        let reason = if by_peer { "the peer's client has stopped".into() } else { describe(error) };
-        SessionEvent::Down { reason, by_peer }
+        match error {
+            ConnectionError::ApplicationClosed(close) if close.error_code == stopped => Session::stopped(),
+            error => SessionEvent::Down { reason: describe(error), by_peer: false },
+        }
     }
 
     async fn converse(&mut self, connection: Connection, by: Instant) -> SessionEvent {
@@ -118,9 +129,20 @@ impl Session {
         let reading = self.read(&connection, receive, told, by);
         tokio::select! {
             bye = writing => close(&connection, bye),
-            refused = reading => if let Some(bye) = refused { close(&connection, bye) },
+            end = reading => match end {
+                Read::Over => {}
+                Read::Refused(bye) => close(&connection, bye),
+                Read::Left => {
+                    close(&connection, Bye::Stopping);
+                    return Session::stopped();
+                }
+            },
         }
         Session::down(&connection.closed().await)
+    }
+
+    fn stopped() -> SessionEvent {
+        SessionEvent::Down { reason: "the peer's client has stopped".into(), by_peer: true }
     }
 
     /// Reads frames until the connection or the peer's protocol ends.
@@ -130,7 +152,7 @@ impl Session {
         mut receive: RecvStream,
         mut told: Option<oneshot::Sender<()>>,
         by: Instant,
-    ) -> Option<Bye> {
+    ) -> Read {
         let mut reader = FrameReader::new(MAX_PEER_FRAME);
         let mut buffer = vec![0; 16 * 1024];
         let mut greeted = false;
@@ -139,17 +161,18 @@ impl Session {
                 true => receive.read(&mut buffer).await,
                 false => match timeout_at(by, receive.read(&mut buffer)).await {
                     Ok(more) => more,
-                    Err(_) => return Some(Bye::PathLost),
+                    Err(_) => return Read::Refused(Bye::PathLost),
                 },
             };
             let count = match more {
                 Ok(Some(count)) => count,
-                // The peer has said its last word; its close follows when it knows that we have it.
+                // The peer has said its last word; its close follows when it knows that we have it. Through the relay it may be
+                // behind the peer's farewell to the rendezvous, which then carries it no more.
                 Ok(None) => {
                     let closed = timeout(LAST_WORDS * 2, connection.closed()).await;
-                    return closed.is_err().then_some(Bye::Protocol);
+                    return if closed.is_err() { Read::Left } else { Read::Over };
                 }
-                Err(_) => return None,
+                Err(_) => return Read::Over,
             };
             reader.push(&buffer[..count]);
             loop {
@@ -163,10 +186,10 @@ impl Session {
                         (SessionEvent::Up { remote, rtt, hello }, Some(connection.clone()))
                     }
                     (Ok(Some(frame)), true) => (SessionEvent::Frame { rtt, frame }, None),
-                    (Ok(Some(_)), false) | (Err(_), _) => return Some(Bye::Protocol),
+                    (Ok(Some(_)), false) | (Err(_), _) => return Read::Refused(Bye::Protocol),
                 };
                 if let Err(bye) = self.report(event, stands).await {
-                    return Some(bye);
+                    return Read::Refused(bye);
                 }
                 // The first event is that this session is up.
                 tell(&mut told);
