@@ -31,6 +31,7 @@ mod flow;
 mod person;
 mod running;
 mod sleep;
+pub mod talking;
 mod town;
 mod world;
 

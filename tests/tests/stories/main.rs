@@ -7,66 +7,8 @@ mod keys;
 mod meeting;
 mod port_mapping;
 mod restarts;
-mod speed;
 mod switching;
 mod trouble;
 mod tunnel;
 
-use std::time::Duration;
-
-use e2e::{Person, Running, World, router_of};
-use netsim::netns::Router;
-
-/// What a person would call "at once", on a machine that is busy with other stories.
-pub const SOON: Duration = Duration::from_secs(10);
-
-/// Alice and Bob, who know each other, each behind a home router.
-pub fn in_two_homes(world: &World) -> anyhow::Result<(Person, Person)> {
-    let alice = world.alice(&router_of(world, "a", Router::home())?.host("alice")?)?;
-    let bob = world.bob(&router_of(world, "b", Router::home())?.host("bob")?)?;
-    world.acquaint(&alice, &bob)?;
-    Ok((alice, bob))
-}
-
-/// Alice and Bob, who know each other, each at a public address.
-pub fn in_public(world: &World) -> anyhow::Result<(Person, Person)> {
-    let alice = world.alice(&world.net().public_host("alice")?)?;
-    let bob = world.bob(&world.net().public_host("bob")?)?;
-    world.acquaint(&alice, &bob)?;
-    Ok((alice, bob))
-}
-
-/// Bob opens his chat, then Alice hers; both see a direct path, and a line of each reaches the other.
-pub fn talk(alice: &Person, bob: &Person) -> anyhow::Result<(Running, Running)> {
-    let mut bobs = bob.chat(alice)?;
-    bobs.expect("registered", SOON);
-    let mut alices = alice.chat(bob)?;
-    exchange(&mut alices, &mut bobs);
-    Ok((alices, bobs))
-}
-
-/// Both see a direct path, and a line of each reaches the other and is acknowledged.
-#[track_caller]
-pub fn exchange(alices: &mut Running, bobs: &mut Running) {
-    for side in [&mut *alices, &mut *bobs] {
-        side.expect_direct(SOON);
-    }
-    say_both(alices, bobs);
-}
-
-/// A line of each reaches the other and is acknowledged.
-#[track_caller]
-pub fn say_both(alices: &mut Running, bobs: &mut Running) {
-    say(alices, bobs, "Is this line direct?");
-    say(bobs, alices, "As direct as it gets.");
-}
-
-/// A line reaches the other and is acknowledged.
-#[track_caller]
-fn say(from: &mut Running, to: &mut Running, line: &str) {
-    from.say(line);
-    let message = to.expect_message(SOON);
-    let receipt = from.expect("receipt", SOON).event;
-    let both = (&message["text"], &receipt["state"]);
-    assert_eq!(both, (&line.into(), &"device".into()), "{}{}", from.transcript(), to.transcript());
-}
+pub use e2e::talking::{SOON, exchange, in_public, in_two_homes, say_both, talk};

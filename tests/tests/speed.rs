@@ -1,13 +1,15 @@
 //! The line between two people is measured, and nobody but the two pays for it.
+//!
+//! A program of its own: a line that is full keeps every processor busy, and the other stories have their times.
+#![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use e2e::talking::{SOON, in_public, say};
 use e2e::{Computer, Person, Running, Town, World};
 use netsim::model::presets;
 use netsim::netns::{Signal, in_namespaces};
-
-use crate::{SOON, in_public, say};
 
 /// Both ways of the shortest run, its probes, and what a busy machine takes.
 const A_RUN: Duration = Duration::from_secs(20);
