@@ -298,17 +298,22 @@ impl Agent {
             rounds.sockets.touch(base);
         }
         let chosen = request.nominates && !self.leads;
-        self.checks.heard_from(base, source, self.probing() || chosen, now);
+        let known = self.checks.heard_from(base, source, self.probing(), now);
         if self.punching() && !self.heard && self.own_reflexive != Some(source.ip()) {
             self.heard = true;
             self.events.push_back(Event::Heard { base, remote: source });
         }
         match self.state {
-            State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. } if chosen => {
-                if path.is(base, source) {
-                    self.settle_on_path();
-                } else {
-                    self.nominated = Some((base, source));
+            State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. }
+                if chosen && path.is(base, source) =>
+            {
+                self.settle_on_path();
+            }
+            _ if chosen && known => {
+                self.nominated = Some((base, source));
+                // Nothing else is probed any more.
+                if !self.probing() {
+                    self.checks.ask(base, source, false);
                 }
             }
             // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
@@ -326,15 +331,15 @@ impl Agent {
         match self.state {
             State::Punching { .. } => {
                 let hairpin = self.own_reflexive == Some(remote.ip());
-                if hairpin && found.remote.kind != CandidateKind::Host {
+                if hairpin && found.remote.kind != CandidateKind::Host && !nominated {
                     self.enter(State::Settling { best: found, until: now + SETTLE });
                 } else {
-                    self.punched(found, now);
+                    self.punched_and_chosen(found, nominated, now);
                 }
             }
-            State::Settling { best, .. } if self.own_reflexive != Some(remote.ip()) => {
-                debug!(over = ?best.rtt, "a path that stays behind the router");
-                self.punched(found, now);
+            State::Settling { best, .. } if nominated || self.own_reflexive != Some(remote.ip()) => {
+                debug!(over = ?best.rtt, "a path that stays behind the router, or that the peer has chosen");
+                self.punched_and_chosen(found, nominated, now);
             }
             State::Open { .. } | State::Asked { .. } | State::Recheck { .. } if nominated => {
                 self.moved(found, now);
@@ -358,6 +363,13 @@ impl Agent {
             // The old address had its chance.
             State::Recheck { since, .. } if now >= since + MIN_ANSWER_TIMEOUT => self.moved(found, now),
             _ => {}
+        }
+    }
+
+    fn punched_and_chosen(&mut self, path: Path, chosen: bool, now: Instant) {
+        self.punched(path, now);
+        if chosen {
+            self.settle_on_path();
         }
     }
 
@@ -425,6 +437,9 @@ impl Agent {
 
     fn send(&mut self, probe: Probe) {
         let Probe { base, destination, transaction, nominates } = probe;
+        // A choice that was not answered is repeated with every probe of its path.
+        let repeats = matches!(self.state, State::Recheck { path, .. } if path.is(base, destination));
+        let nominates = nominates || (repeats && self.leads && self.guessed());
         let encode = if nominates { stun::encode_nomination } else { stun::encode_probe };
         trace!(?base, %destination, "probe");
         self.transmits.push_back(Transmit {
@@ -439,3 +454,6 @@ impl Agent {
 pub(super) fn username(introduction: IntroductionId) -> String {
     format!("{:016x}", introduction.0)
 }
+
+#[cfg(test)]
+mod transitions_tests;

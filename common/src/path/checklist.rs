@@ -177,9 +177,9 @@ impl Checklist {
         self.checks.last_mut()
     }
 
-    /// An authentic probe came from this address. While probing, it is probed back.
-    pub(super) fn heard_from(&mut self, base: Base, source: SocketAddr, probing: bool, now: Instant) {
-        let Some(check) = self.find(base, source, now) else { return };
+    /// An authentic probe came from this address. While probing, it is probed back. `false`: there is no room for it.
+    pub(super) fn heard_from(&mut self, base: Base, source: SocketAddr, probing: bool, now: Instant) -> bool {
+        let Some(check) = self.find(base, source, now) else { return false };
         check.authentic = true;
         let fresh = check.triggered.is_some_and(|last| now < last + TRIGGER_GAP);
         let scheduled = check.next_at().is_some_and(|at| at <= now);
@@ -187,6 +187,7 @@ impl Checklist {
             check.triggered = Some(now);
             self.ready.push_back(Ready { base, destination: source, nominates: false });
         }
+        true
     }
 
     /// Asks once, whatever the schedule says; the answer shows whether the path is alive.
