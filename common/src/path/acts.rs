@@ -168,6 +168,7 @@ impl Rounds {
                 self.report.ending = Ending::BirthdayOff;
                 (Act::Shooting, now + self.aftermath())
             }
+            Birthday::Granted { .. } if !self.may_run(now) => (Act::Shooting, now + self.aftermath()),
             Birthday::Granted { since, runs } => {
                 self.birthday = Birthday::Granted { since, runs: runs + 1 };
                 match range {

@@ -23,6 +23,11 @@ const SERVER: [u8; 4] = [11, 1, 1, 100];
 const OURS: [u8; 4] = [11, 1, 1, 1];
 const THEIRS: [u8; 4] = [11, 1, 1, 2];
 
+/// Of an attempt: two birthday runs, and looks and smaller strategies in the other two rounds.
+const MAX_PACKETS_IN_ALL: u32 = 3600;
+/// The same for sockets, one after the other; there are never more than [`MAX_SOCKETS`] at a time.
+const MAX_SOCKETS_IN_ALL: u32 = MAX_SOCKETS as u32 * MAX_ROUNDS as u32;
+
 /// Which ports our NAT gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OwnNat {
@@ -212,6 +217,32 @@ fn whatever_a_contact_says_of_its_ports_nothing_goes_to_another_address_than_its
             assert!(lonely.told.len() < 2 * usize::from(MAX_ROUNDS), "more words than the rendezvous passes on");
             let counted: u32 = report.tried().map(|(_, effort)| effort.packets).sum();
             assert_eq!(counted as usize, lonely.sent.len(), "every packet is in the report");
+        }
+    }
+}
+
+#[test]
+fn a_contact_that_flips_its_predictions_makes_us_guess_no_more_than_one_that_does_not() {
+    for nat in [OwnNat::Stands, OwnNat::Sequential, OwnNat::Random] {
+        // A round after so many milliseconds: before a look is over, in the middle of a strategy, and just behind its end.
+        for pace in [10, 100, 400, 700, 3050, 3150, 3200, 3300, 4000] {
+            for first in words() {
+                let mut lonely = Lonely::new(nat, |_| ());
+                for step in 0..1600_u64 {
+                    let round = u8::try_from(step * 10 / pace).unwrap_or(u8::MAX);
+                    let ports = if step % 7 == 0 { first.clone() } else { words()[step as usize % 7].clone() };
+                    lonely.command(Command::Predict(Prediction { round, rtt_ms: 1, ports }));
+                    lonely.run_for(Duration::from_millis(10));
+                }
+                lonely.run_for(Duration::from_secs(20));
+                let report = lonely.ended.expect("an end");
+                let packets = |strategy| report.of(strategy).packets;
+                let story = format!("{nat:?}, {first:?}, a round in {pace} ms: {report:?}");
+                assert!(packets(Strategy::Birthday) <= 1200 * u32::from(scatter::RUNS), "{story}");
+                let sockets: u32 = report.tried().map(|(_, effort)| effort.sockets).sum();
+                assert!(sockets <= MAX_SOCKETS_IN_ALL, "{story}");
+                assert!(lonely.sent.len() <= MAX_PACKETS_IN_ALL as usize, "{}: {story}", lonely.sent.len());
+            }
         }
     }
 }

@@ -220,9 +220,7 @@ impl Rounds {
 
     fn next_round(&mut self, now: Instant) {
         let ran = match self.birthday {
-            Birthday::Granted { since, runs } => {
-                runs >= scatter::RUNS || now + scatter::BIRTHDAY.over > since + scatter::LONGEST_RUN
-            }
+            Birthday::Granted { .. } => !self.may_run(now),
             birthday => birthday != Birthday::Unasked,
         };
         if ran || self.number + 1 >= MAX_ROUNDS || self.hopeless >= HOPELESS {
@@ -230,6 +228,12 @@ impl Rounds {
         } else {
             self.begin(self.number + 1, now);
         }
+    }
+
+    /// Is one more birthday run allowed? Asked before each, because a peer's word may begin a round, too.
+    pub(super) fn may_run(&self, now: Instant) -> bool {
+        let Birthday::Granted { since, runs } = self.birthday else { return false };
+        runs < scatter::RUNS && now + scatter::BIRTHDAY.over <= since + scatter::LONGEST_RUN
     }
 
     fn looked(&mut self, many: bool, now: Instant) {
@@ -433,3 +437,6 @@ fn looks_at_once(profile: &NatProfile) -> bool {
 pub(super) fn is_block(low: u16, high: u16) -> bool {
     high - low <= WIDEST_BLOCK
 }
+
+#[cfg(test)]
+mod transitions_tests;
