@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::candidate::{self, Contents};
 use common::identity::{Identity, PeerId};
 use common::introduction::{Introduction, IntroductionId, StunEndpoints, ToServer};
 use common::nat::NatProfile;
 use common::pairing::{Pairing, SealNonce};
+use common::path::purse::{Owner, Purse};
 use common::path::{Guessing, MAX_SOCKETS};
 use common::seal::{self, SealSeed};
 use common::session::{PeerFrame, Route};
@@ -78,6 +79,8 @@ pub(super) struct Home {
     pub(super) profile: NatProfile,
     /// Introductions that want a birthday run; the first one has its turn.
     pub(super) birthdays: VecDeque<IntroductionId>,
+    /// What all agents together may still send.
+    purse: Purse,
     birthday: bool,
     random: Random,
     open_sockets: usize,
@@ -102,6 +105,7 @@ impl Home {
             stun: None,
             profile: NatProfile::default(),
             birthdays: VecDeque::new(),
+            purse: Purse::default(),
             birthday,
             random,
             open_sockets: 0,
@@ -168,6 +172,13 @@ impl Home {
     pub(super) fn close_socket(&mut self, id: SocketId) {
         self.open_sockets -= 1;
         self.output(Output::CloseSocket(id));
+    }
+
+    /// May an agent send there? `seen_at` is where the rendezvous sees its peer.
+    pub(super) fn may_send(&mut self, to: IpAddr, seen_at: Option<IpAddr>, now: Instant) -> bool {
+        let server = self.stun.map(|(server, _)| server.ip());
+        let owner = if [seen_at, server].contains(&Some(to)) { Owner::Known } else { Owner::Named };
+        self.purse.take(to, owner, now)
     }
 
     /// What the strategies beyond plain probing need to know for this introduction; `None` if we or the peer have no address

@@ -12,6 +12,7 @@ use common::introduction::{
 };
 use common::nat::NatProfile;
 use common::pairing::Pairing;
+use common::path::purse::{Bucket, LOOKS};
 use common::relay::is_synthetic;
 use common::session::Route;
 
@@ -55,6 +56,8 @@ pub struct Machine {
     server: Option<SocketAddr>,
     /// The observed address of the last look at the NAT: it is looked at again when that changes.
     discovered: Option<SocketAddr>,
+    /// How often it may still be looked at.
+    looks: Bucket,
 }
 
 impl Machine {
@@ -74,6 +77,7 @@ impl Machine {
             outage_told: None,
             server: None,
             discovered: None,
+            looks: Bucket::default(),
         };
         machine.set_contacts(&config.contacts);
         // Nothing is registered yet that this would change.
@@ -194,9 +198,13 @@ impl Machine {
     }
 
     /// Looks at the NAT, unless that has been done for this observed address.
-    fn discover(&mut self, observed: SocketAddr, endpoints: StunEndpoints) {
+    fn discover(&mut self, observed: SocketAddr, endpoints: StunEndpoints, now: Instant) {
         self.home.stun = self.server.map(|server| (server, endpoints));
         let Some(server) = self.server.filter(|_| self.discovered != Some(observed)) else { return };
+        if !self.looks.take(LOOKS, now) {
+            tracing::debug!("the rendezvous sees us elsewhere again and again");
+            return;
+        }
         let Some(seed) = self.home.seed("the NAT is not looked at") else { return };
         self.discovered = Some(observed);
         let reflexive = self.home.mapped.into_iter().collect();
@@ -284,7 +292,7 @@ impl Machine {
                 self.home.observed = entrance.observed();
                 self.outage_told = None;
                 match entrance {
-                    Entrance::Udp { observed } => self.discover(observed, registered.stun),
+                    Entrance::Udp { observed } => self.discover(observed, registered.stun, now),
                     Entrance::Tunnel => self.forget_discovery(),
                 }
                 let local = self.home.hosts.clone();

@@ -55,7 +55,8 @@
 //!
 //! What is guessed goes to ports of the one IP at which the *rendezvous* sees the peer, whatever the peer says: a prediction
 //! names ports only. Each strategy has its own cap, in its own file; at most [`MAX_SOCKETS`] are open at a time; each word counts
-//! once in a round. All of it is counted in a [`Report`], which also says why an attempt is over.
+//! once in a round. All of it is counted in a [`Report`], which also says why an attempt is over. What all attempts of a machine may send
+//! together, and to one address, the driver asks [`purse`] about.
 //!
 //! # Surface
 //!
@@ -77,6 +78,7 @@ mod foretell;
 mod fresh;
 pub mod keepalive;
 mod observation;
+pub mod purse;
 mod report;
 pub mod rounds;
 pub mod scatter;

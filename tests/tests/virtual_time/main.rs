@@ -4,6 +4,7 @@
 //! Nothing here waits, and luck comes from a seed: `PUNCHLINE_SEED=7 cargo test -p e2e --test virtual_time` plays one
 //! story again, with everything that happened in it; `PUNCHLINE_SEEDS=10000` plays so many.
 
+mod abuse;
 mod person;
 mod pipe;
 mod server;

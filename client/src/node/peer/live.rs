@@ -72,7 +72,9 @@ impl Live {
                 self.request(request, pairing, now, home);
             }
             let Some(path::Transmit { base, destination, payload }) = self.agent.poll_transmit() else { break };
-            if let Some(socket) = self.socket(base) {
+            if let Some(socket) = self.socket(base)
+                && home.may_send(destination.ip(), self.seen_at, now)
+            {
                 home.output(Output::Transmit { socket, destination, payload });
             }
         }

@@ -18,6 +18,7 @@ use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::keepalive::Keepalive;
+use common::path::purse::{Bucket, INTRODUCTIONS};
 use common::path::{self, Agent};
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
@@ -62,6 +63,8 @@ pub(super) struct Peer {
     letter: Vec<PeerFrame>,
     /// Into which receipts for letters go.
     introduction: Option<IntroductionId>,
+    /// How many more may be acted on.
+    introductions: Bucket,
     channel: Option<RelayChannel>,
     /// Of the newest introduction, until a connection stands over its path.
     punching: Option<Live>,
@@ -90,6 +93,7 @@ impl Peer {
             failures: 0,
             letter: Vec::new(),
             introduction: None,
+            introductions: Bucket::default(),
             channel: None,
             punching: None,
             standing: None,
@@ -209,6 +213,10 @@ impl Peer {
 
     /// The rendezvous has introduced us: punch, and talk through the relay meanwhile.
     pub(super) fn introduced(&mut self, introduction: Introduction, now: Instant, home: &mut Home) {
+        if !self.introductions.take(INTRODUCTIONS, now) {
+            tracing::debug!("introduced more often than anybody needs");
+            return;
+        }
         let requested = matches!(introduction.role, Role::Requester { request } if self.is_request(request));
         // An introduction that the peer asked for serves our own request as well.
         self.request = None;
