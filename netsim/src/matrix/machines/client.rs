@@ -76,6 +76,8 @@ pub(super) struct Client {
     pub(super) packets: u32,
     /// The most sockets that were open at a time, the main one not counted.
     pub(super) sockets: usize,
+    /// How often it was woken.
+    pub(super) wakeups: u32,
 }
 
 impl Client {
@@ -104,7 +106,14 @@ impl Client {
             heard: None,
             packets: 0,
             sockets: 0,
+            wakeups: 0,
         }
+    }
+
+    /// Sockets that are open now, the main one not counted.
+    #[cfg(test)]
+    pub(super) fn open_sockets(&self) -> usize {
+        self.open.len()
     }
 
     /// Its network has changed, or its last attempt came to nothing: it registers anew.
@@ -291,6 +300,7 @@ impl Endpoint for Client {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.wakeups += 1;
         if self.register.is_some_and(|at| at <= now) {
             self.register = Some(now + REGISTER_AGAIN);
             let capabilities = vec![self.identity.pairing.capability(self.identity.rendezvous)];

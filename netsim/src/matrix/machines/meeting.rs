@@ -14,6 +14,8 @@ use super::neighbour::Neighbour;
 use super::profile;
 use super::server::{PORT, Rendezvous};
 use crate::model::{Access, Addresses, Families, HostId, INTERNET, Line, NetworkId, Random, Topology};
+#[cfg(test)]
+use crate::model::{Place, RouterId};
 use crate::oracle::Relation;
 use crate::virtual_net::{Datagram, Endpoint, VirtualNet};
 
@@ -122,6 +124,18 @@ impl Machine {
             Machine::Rendezvous(_) | Machine::Neighbour(_) => Standing::NOBODY,
         }
     }
+}
+
+/// What a client has done.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Done {
+    /// Datagrams of its punching machine.
+    pub(super) packets: u32,
+    pub(super) wakeups: u32,
+    /// Open now, beyond the main one.
+    pub(super) sockets: usize,
+    pub(super) direct: bool,
 }
 
 /// Who meets whom, and how.
@@ -251,6 +265,32 @@ impl Stage {
     #[cfg(test)]
     pub(super) fn rest(&mut self, time: Duration) {
         self.net.run_for(time);
+    }
+
+    /// What each has done so far.
+    #[cfg(test)]
+    pub(super) fn done(&self) -> [Done; 2] {
+        [self.alice, self.bob].map(|host| match self.net.endpoint(host) {
+            Some(Machine::Client(client)) => Done {
+                packets: client.packets,
+                wakeups: client.wakeups,
+                sockets: client.open_sockets(),
+                direct: matches!(client.outcome, Outcome::Direct { .. }),
+            },
+            _ => Done::default(),
+        })
+    }
+
+    /// The lines of routers, or of hosts that have none, become such ones.
+    #[cfg(test)]
+    pub(super) fn change_lines(&mut self, change: impl Fn(Line) -> Line) {
+        let places: Vec<Place> = (0..).map_while(|n| Some(Place::Router(RouterId(n)))).take(8).collect();
+        for place in places.into_iter().chain([Place::Host(self.alice), Place::Host(self.bob)]) {
+            for link in self.net.topology().links(place).into_iter().flatten() {
+                let line = change(link.line());
+                link.change(line);
+            }
+        }
     }
 
     /// Something happens to the networks; both notice, and register anew.

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::path::{Ending, FOUND_BUDGET, MAX_SOCKETS, Strategy, rounds, scatter, sequential, sweep};
+use common::path::{Ending, FOUND_BUDGET, MAX_SOCKETS, Report, Strategy, rounds, scatter, sequential, sweep};
 
 use super::meeting::{Cast, Meeting};
 use super::study::{Belief, Case, Findings, cases, play, stage, study};
@@ -19,7 +19,7 @@ use crate::model::{Access, Behaviour, Families, Random, Router, RouterId, preset
 use crate::oracle::{self, Relation, Verdict};
 
 /// The first seed, and how many.
-fn seeds(count: u64) -> (u64, u64) {
+pub(super) fn seeds(count: u64) -> (u64, u64) {
     let named = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     match (named("NETSIM_SEED"), named("NETSIM_SEEDS")) {
         (Some(seed), many) => (seed, many.unwrap_or(1)),
@@ -140,13 +140,13 @@ fn a_wrong_profile_costs_time_and_no_path() {
 
 /// Holds meetings against the oracle: what is left to chance may miss, two times in a hundred.
 #[derive(Default)]
-struct Judge {
+pub(super) struct Judge {
     chances: usize,
     missed: Vec<String>,
 }
 
 impl Judge {
-    fn judge(&mut self, verdict: Verdict, direct: bool, story: String) {
+    pub(super) fn judge(&mut self, verdict: Verdict, direct: bool, story: String) {
         let chance = matches!(verdict, Verdict::DirectByChance { .. });
         self.chances += usize::from(chance);
         if chance && !direct {
@@ -239,17 +239,20 @@ fn whatever_two_nats_meet_every_cap_holds_and_who_can_meet_does() {
         let story = format!("NETSIM_SEED={seed}: {outcome:?} {reports:?} {case:?}");
         judge.judge(possible, outcome.time().is_some(), story);
         assert!(sockets <= MAX_SOCKETS, "NETSIM_SEED={seed}: {sockets}");
-        for report in reports.into_iter().flatten() {
-            let rounds = u32::from(rounds::MAX_ROUNDS);
-            let packets = |strategy| report.of(strategy).packets;
-            assert!(packets(Strategy::Plain) <= common::path::BUDGET + FOUND_BUDGET, "NETSIM_SEED={seed}");
-            assert!(packets(Strategy::FreshSocket) <= 8 * rounds, "NETSIM_SEED={seed}");
-            assert!(packets(Strategy::Sequential) <= sequential::MAX_PACKETS * rounds, "NETSIM_SEED={seed}");
-            assert!(packets(Strategy::Sweep) <= sweep::PROBES as u32 * rounds, "NETSIM_SEED={seed}");
-            assert!(packets(Strategy::Block) <= u32::from(scatter::BLOCK.probes) * rounds, "NETSIM_SEED={seed}");
-            let runs = u32::from(scatter::BIRTHDAY.probes) * u32::from(scatter::RUNS);
-            assert!(packets(Strategy::Birthday) <= runs, "NETSIM_SEED={seed}");
-            assert!(packets(Strategy::Observation) <= 3 * 33 * rounds, "NETSIM_SEED={seed}");
-        }
+        reports.into_iter().flatten().for_each(|report| assert_caps(&report, seed));
     }
+}
+
+/// No strategy takes more than it may.
+pub(super) fn assert_caps(report: &Report, seed: u64) {
+    let rounds = u32::from(rounds::MAX_ROUNDS);
+    let packets = |strategy| report.of(strategy).packets;
+    assert!(packets(Strategy::Plain) <= common::path::BUDGET + FOUND_BUDGET, "NETSIM_SEED={seed}");
+    assert!(packets(Strategy::FreshSocket) <= 8 * rounds, "NETSIM_SEED={seed}");
+    assert!(packets(Strategy::Sequential) <= sequential::MAX_PACKETS * rounds, "NETSIM_SEED={seed}");
+    assert!(packets(Strategy::Sweep) <= sweep::PROBES as u32 * rounds, "NETSIM_SEED={seed}");
+    assert!(packets(Strategy::Block) <= u32::from(scatter::BLOCK.probes) * rounds, "NETSIM_SEED={seed}");
+    let runs = u32::from(scatter::BIRTHDAY.probes) * u32::from(scatter::RUNS);
+    assert!(packets(Strategy::Birthday) <= runs, "NETSIM_SEED={seed}");
+    assert!(packets(Strategy::Observation) <= 3 * 33 * rounds, "NETSIM_SEED={seed}");
 }
