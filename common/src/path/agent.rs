@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
-use super::checklist::{Answer, Checklist, Probe};
+use super::checklist::{Answer, Checklist, Probe, Scope};
 use super::keepalive::Keepalive;
 use super::report::{Report, Strategy};
 use super::rounds::{Rounds, Sending};
 use super::surface::{Base, Command, Config, Event, Received, Request, Transmit, WakeReason, Wakeup};
 use super::throttle::Throttle;
+use super::validated::{COMPARISON, Path};
 use crate::candidate::{Candidate, CandidateKind, canonical};
 use crate::introduction::IntroductionId;
 use crate::pairing::Pairing;
@@ -49,22 +50,6 @@ enum State {
     Closed,
 }
 
-/// A validated path.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Path {
-    base: Base,
-    remote: Candidate,
-    rtt: Duration,
-    /// Where the peer sees us: if it changes, our mapping had expired.
-    mapped: SocketAddr,
-}
-
-impl Path {
-    fn is(&self, base: Base, remote: SocketAddr) -> bool {
-        self.base == base && self.remote.address == remote
-    }
-}
-
 /// Punches, keeps and watches the path of one introduction.
 #[derive(Debug)]
 pub struct Agent {
@@ -79,6 +64,10 @@ pub struct Agent {
     rounds: Option<Box<Rounds>>,
     /// Until then sockets stay open at which the peer was heard: it has not yet said which of them it uses.
     linger: Option<Instant>,
+    /// Until then the other version of IP has its chance.
+    comparing: Option<Instant>,
+    /// We have chosen among two, and the peer has to know.
+    choosing: bool,
     /// The pair that the peer has chosen.
     nominated: Option<(Base, SocketAddr)>,
     keepalive: Keepalive,
@@ -105,6 +94,8 @@ impl Agent {
             checks: Checklist::new(own_key, config.own_reflexive, guessed),
             rounds,
             linger: None,
+            comparing: None,
+            choosing: false,
             nominated: None,
             keepalive: config.keepalive,
             answers: Throttle::new(now),
@@ -116,6 +107,7 @@ impl Agent {
 
     /// Acts on a command.
     pub fn handle_command(&mut self, command: Command, now: Instant) {
+        self.stop_comparing(now);
         match (command, &mut self.rounds) {
             (Command::AddCandidates(candidates), _) => {
                 for candidate in candidates {
@@ -137,6 +129,7 @@ impl Agent {
 
     /// Takes a STUN datagram. `false`: it is not for this agent, offer it to the next one.
     pub fn handle_datagram(&mut self, received: Received<'_>, now: Instant) -> bool {
+        self.stop_comparing(now);
         let (base, source) = (received.base, canonical(received.source));
         let mine = match stun::decode(received.payload) {
             Ok(Message::Request(request)) if request.username.as_deref() == Some(&self.username) => {
@@ -169,6 +162,7 @@ impl Agent {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.stop_comparing(now);
         match self.state {
             State::Punching { give_up } if now >= self.end(give_up) => self.close(Event::Failed(self.report())),
             State::Settling { best, until, .. } if now >= until => self.punched(best, now),
@@ -216,7 +210,7 @@ impl Agent {
             State::Recheck { since, .. } => (since + RECHECK_TIMEOUT, WakeReason::GiveUp),
             State::Closed => return None,
         };
-        let probe = self.probing().then(|| self.checks.next_at()).flatten();
+        let probe = self.checks.next_at(self.scope()).filter(|at| self.probing() || self.comparing > Some(*at));
         let strategy = self.rounds.as_ref().filter(|_| self.punching()).and_then(|rounds| rounds.next_at());
         let also = [(probe, WakeReason::Probe), (strategy, WakeReason::Strategy), (self.linger, WakeReason::Linger)];
         let also = also.into_iter().filter_map(|(at, reason)| Some(Wakeup { at: at?, reason }));
@@ -245,12 +239,27 @@ impl Agent {
         report
     }
 
+    fn stop_comparing(&mut self, now: Instant) {
+        self.comparing = self.comparing.filter(|until| now < *until);
+    }
+
     fn punching(&self) -> bool {
         matches!(self.state, State::Punching { .. })
     }
 
     fn probing(&self) -> bool {
         matches!(self.state, State::Punching { .. } | State::Settling { .. } | State::Recheck { .. })
+    }
+
+    /// Whose probes are due by themselves.
+    fn scope(&self) -> Scope {
+        match self.state {
+            State::Punching { .. } | State::Settling { .. } | State::Recheck { .. } => Scope::Everybody,
+            State::Open { path, .. } | State::Asked { path, .. } if self.comparing.is_some() => {
+                Scope::OtherFamily(path.remote.address.ip())
+            }
+            _ => Scope::Nobody,
+        }
     }
 
     /// A birthday run may take a little longer.
@@ -298,7 +307,8 @@ impl Agent {
             rounds.sockets.touch(base);
         }
         let chosen = request.nominates && !self.leads;
-        let known = self.checks.heard_from(base, source, self.probing(), now);
+        let probed = self.scope().covers(source);
+        let known = self.checks.heard_from(base, source, probed, now);
         if self.punching() && !self.heard && self.own_reflexive != Some(source.ip()) {
             self.heard = true;
             self.events.push_back(Event::Heard { base, remote: source });
@@ -312,12 +322,12 @@ impl Agent {
             _ if chosen && known => {
                 self.nominated = Some((base, source));
                 // Nothing else is probed any more.
-                if !self.probing() {
+                if !probed {
                     self.checks.ask(base, source, false);
                 }
             }
             // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
-            State::Open { path, .. } if !path.is(base, source) && self.linger.is_none() => {
+            State::Open { path, .. } if !path.is(base, source) && self.linger.is_none() && !probed => {
                 self.ask(path, false, now);
             }
             _ => {}
@@ -343,7 +353,18 @@ impl Agent {
             }
             State::Open { .. } | State::Asked { .. } | State::Recheck { .. } if nominated => {
                 self.moved(found, now);
+                self.comparing = None;
                 self.settle_on_path();
+            }
+            State::Open { path, .. } | State::Asked { path, .. } if self.leads && self.scope().covers(remote) => {
+                let faster = found.is_clearly_faster(&path);
+                debug!(faster, rtt = ?found.rtt, other = ?path.rtt, "the other version of IP works, too");
+                if faster {
+                    self.moved(found, now);
+                }
+                // The peer may have found the other one first.
+                (self.comparing, self.choosing) = (None, true);
+                self.ask(if faster { found } else { path }, false, now);
             }
             State::Asked { path, routine, .. } if path.is(base, remote) => {
                 if routine {
@@ -384,6 +405,7 @@ impl Agent {
         let after = now.saturating_duration_since(self.born);
         self.events.push_back(Event::Punched { base: path.base, remote: path.remote, rtt: path.rtt, after });
         self.rest(path, now);
+        self.comparing = Some(now + COMPARISON);
         if !self.guessed() {
             self.close_sockets(|_, _| false);
         } else if self.leads {
@@ -399,20 +421,25 @@ impl Agent {
         self.rounds.as_ref().is_some_and(|rounds| rounds.happened())
     }
 
+    /// Do our questions tell the peer which path it is?
+    fn nominates(&self) -> bool {
+        self.leads && (self.choosing || self.guessed())
+    }
+
     fn rest(&mut self, path: Path, now: Instant) {
         self.enter(State::Open { path, ask: now + self.keepalive.interval() });
     }
 
     fn ask(&mut self, path: Path, routine: bool, now: Instant) {
-        let nominates = self.leads && self.guessed();
+        let nominates = self.nominates();
         self.checks.ask(path.base, path.remote.address, nominates);
         let overdue = now + (path.rtt * 3).max(MIN_ANSWER_TIMEOUT);
         self.enter(State::Asked { path, overdue, routine });
     }
 
     fn send_due(&mut self, now: Instant) {
-        let scheduled = self.probing();
-        while let Some(probe) = self.checks.poll_probe(scheduled, now) {
+        let scope = self.scope();
+        while let Some(probe) = self.checks.poll_probe(scope, now) {
             self.send(probe);
         }
         if !self.punching() {
@@ -439,7 +466,7 @@ impl Agent {
         let Probe { base, destination, transaction, nominates } = probe;
         // A choice that was not answered is repeated with every probe of its path.
         let repeats = matches!(self.state, State::Recheck { path, .. } if path.is(base, destination));
-        let nominates = nominates || (repeats && self.leads && self.guessed());
+        let nominates = nominates || (repeats && self.nominates());
         let encode = if nominates { stun::encode_nomination } else { stun::encode_probe };
         trace!(?base, %destination, "probe");
         self.transmits.push_back(Transmit {
@@ -455,5 +482,7 @@ pub(super) fn username(introduction: IntroductionId) -> String {
     format!("{:016x}", introduction.0)
 }
 
+#[cfg(test)]
+mod families_tests;
 #[cfg(test)]
 mod transitions_tests;

@@ -55,6 +55,25 @@ pub(super) struct Probe {
     pub(super) nominates: bool,
 }
 
+/// Whose schedule runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Everybody,
+    /// Candidates of the other version of IP than this address.
+    OtherFamily(IpAddr),
+    Nobody,
+}
+
+impl Scope {
+    pub(super) fn covers(self, address: SocketAddr) -> bool {
+        match self {
+            Scope::Everybody => true,
+            Scope::OtherFamily(ip) => ip.is_ipv4() != address.is_ipv4(),
+            Scope::Nobody => false,
+        }
+    }
+}
+
 /// Asked for outside of the schedule.
 #[derive(Debug, Clone, Copy)]
 struct Ready {
@@ -207,12 +226,11 @@ impl Checklist {
     }
 
     /// The next probe that is due, counted as sent.
-    pub(super) fn poll_probe(&mut self, scheduled: bool, now: Instant) -> Option<Probe> {
+    pub(super) fn poll_probe(&mut self, scope: Scope, now: Instant) -> Option<Probe> {
         loop {
             let Ready { base, destination, nominates } = match self.ready.pop_front() {
                 Some(ready) => ready,
-                None if scheduled => self.poll_schedule(now)?,
-                None => return None,
+                None => self.poll_schedule(scope, now)?,
             };
             let found = self.checks.iter().any(|check| check.found && check.is(base, destination));
             let (sent, budget) = if found { (&mut self.sent_to_found, FOUND_BUDGET) } else { (&mut self.sent, BUDGET) };
@@ -242,9 +260,10 @@ impl Checklist {
         Probe { base, destination, transaction, nominates: false }
     }
 
-    fn poll_schedule(&mut self, now: Instant) -> Option<Ready> {
+    fn poll_schedule(&mut self, scope: Scope, now: Instant) -> Option<Ready> {
         let open = self.open();
-        let due = |check: &&mut Check| check.next_at().is_some_and(|at| at <= now) && open.allows(check);
+        let allowed = |check: &Check| scope.covers(check.candidate.address) && open.allows(check);
+        let due = |check: &&mut Check| check.next_at().is_some_and(|at| at <= now) && allowed(check);
         let check = self.checks.iter_mut().filter(due).min_by_key(|check| check.candidate)?;
         // After a pause (a suspended machine, a late timer) the rounds that were missed are not made up for.
         while check.next_at().is_some_and(|at| at <= now) {
@@ -257,9 +276,10 @@ impl Checklist {
     }
 
     /// When the schedule has its next probe.
-    pub(super) fn next_at(&self) -> Option<Instant> {
+    pub(super) fn next_at(&self, scope: Scope) -> Option<Instant> {
         let open = self.open();
-        self.checks.iter().filter(|check| open.allows(check)).filter_map(Check::next_at).min()
+        let allowed = |check: &&Check| scope.covers(check.candidate.address) && open.allows(check);
+        self.checks.iter().filter(allowed).filter_map(Check::next_at).min()
     }
 
     fn open(&self) -> Open {

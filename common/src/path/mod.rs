@@ -47,6 +47,10 @@
 //! with the lower id, nominates its own (USE-CANDIDATE, RFC 8445, section 8.1.1); the other keeps its sockets open until it
 //! knows, five seconds at most, and follows ([`Event::Moved`]). All the others are closed.
 //!
+//! Who speaks both versions of IP has a second after the first path in which the other version is probed on. If it proves clearly faster, the
+//! one who leads moves there and says so by the same nomination: the measured time decides, not the version, and who has one only waits for
+//! nothing.
+//!
 //! # Bounds
 //!
 //! A peer can make us send at most [`BUDGET`] probes per attempt, to at most [`MAX_CANDIDATES`] addresses, none of them
@@ -69,7 +73,8 @@
 //! A symmetric NAT that preserves ports opposite a sequential one is not tried. A mapping by address is told from one for all
 //! only if the rendezvous has a second address, else a round later; two sequential NATs of which one maps by address are
 //! swept as if both mapped by port, which may miss. A symmetric router that also accepts input is spoilt by the other
-//! side's guesses.
+//! side's guesses. Two symmetric NATs of which one lets others in hear each other's strays, whose answers take ports: a sweep
+//! between them may miss.
 
 mod acts;
 mod agent;
@@ -89,6 +94,7 @@ mod sockets;
 mod surface;
 pub mod sweep;
 mod throttle;
+mod validated;
 
 #[cfg(test)]
 mod guessing_tests;
