@@ -21,6 +21,13 @@ impl Firewall {
         Firewall::set(host, "udp", "chain input { type filter hook input priority 0; meta l4proto udp drop; }")
     }
 
+    /// No UDP comes in over this version of IP.
+    pub fn against_udp_over(host: &Host, ipv6: bool) -> Result<Firewall> {
+        let family = if ipv6 { "ipv6" } else { "ipv4" };
+        let rule = format!("meta nfproto {family} meta l4proto udp drop;");
+        Firewall::set(host, family, &format!("chain input {{ type filter hook input priority 0; {rule} }}"))
+    }
+
     /// Nothing comes in from this address.
     pub fn against(host: &Host, address: IpAddr) -> Result<Firewall> {
         let rule = format!("chain input {{ type filter hook input priority 0; ip saddr {address} drop; }}");

@@ -26,6 +26,7 @@
 #![cfg(target_os = "linux")]
 
 mod binaries;
+mod counter;
 mod firewall;
 mod flow;
 mod person;
@@ -36,6 +37,7 @@ mod town;
 mod world;
 
 pub use binaries::binary;
+pub use counter::Counter;
 pub use firewall::Firewall;
 pub use flow::{Flow, direct_again, summary};
 pub use person::{Computer, Person};

@@ -1,6 +1,6 @@
 //! Somebody with a computer and a data folder.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,6 +43,8 @@ pub struct Person<C = netsim::netns::Host> {
     pub id: String,
     /// The link to hand out.
     pub link: String,
+    /// What the computer takes for /etc/hosts.
+    names: Option<PathBuf>,
     runs: AtomicUsize,
 }
 
@@ -55,6 +57,7 @@ impl<C: Computer> Person<C> {
             data: folder.join(name),
             id: String::new(),
             link: String::new(),
+            names: None,
             runs: AtomicUsize::new(0),
         };
         person.command(&["join", join, "--name", name])?;
@@ -77,6 +80,14 @@ impl<C: Computer> Person<C> {
     /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// The same at a computer that knows these names: lines of hosts(5).
+    pub fn who_knows(mut self, names: &str) -> Result<Self> {
+        let path = self.data.with_extension("hosts");
+        fs::write(&path, names)?;
+        self.names = Some(path);
+        Ok(self)
     }
 
     /// Writes somebody into the contacts.
@@ -109,7 +120,16 @@ impl<C: Computer> Person<C> {
 
     /// The command line, for a caller who wants to see it as a person would.
     pub fn punchline(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary("punchline"));
+        let mut command = match &self.names {
+            None => Command::new(binary("punchline")),
+            Some(names) => {
+                // In a mount namespace of its own, which ends with it.
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#]).arg(names);
+                command.arg(binary("punchline"));
+                command
+            }
+        };
         command.args(arguments).arg("--data").arg(&self.data);
         command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()));
         command

@@ -21,6 +21,7 @@
 mod control;
 mod discovering;
 mod driver;
+mod eyeballs;
 mod interfaces;
 mod port_mapping;
 mod quic_socket;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::control::describe;
+use super::eyeballs;
 use super::transport;
 use super::tunnel::{Lanes, Tunnel};
 
@@ -23,8 +24,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
 const HEAD_START: Duration = Duration::from_millis(250);
 /// Between two attempts over UDP while a tunnel is opened.
 const BETWEEN: Duration = Duration::from_millis(500);
-/// Addresses of the rendezvous that are tried.
-const ADDRESSES: usize = 4;
 /// While a tunnel is in use, UDP is tried again after these pauses, in seconds; the last one repeats. At once first: a lost packet
 /// costs UDP 300 ms, which is enough for a tunnel to a server nearby to be faster. Then each pause is twice the one before, so
 /// that UDP is found again in less time than it was away: the page of a cafe at which one logs in is left within a minute. A
@@ -122,16 +121,23 @@ impl Reach {
 
     async fn over_udp(&self) -> Result<Reached, NoWay> {
         let Rendezvous { host, port, .. } = &self.rendezvous;
-        let addresses: Vec<_> = match tokio::net::lookup_host((host.as_str(), *port)).await {
-            Ok(addresses) => addresses.take(ADDRESSES).collect(),
+        let addresses = match tokio::net::lookup_host((host.as_str(), *port)).await {
+            Ok(addresses) => eyeballs::order(addresses),
             Err(error) => return Err(NoWay::Failed(format!("cannot look up {host}: {error}"))),
         };
+        let dial = |address| async move {
+            let connection = self.handshake(address).await.map_err(|no_way| (address, no_way))?;
+            Ok(Reached { connection, server: address, tunnel: None })
+        };
+        let failures = match eyeballs::race(addresses, dial).await {
+            Ok(reached) => return Ok(reached),
+            Err(failures) => failures,
+        };
         let mut tried = Vec::new();
-        for address in addresses {
-            match self.handshake(address).await {
-                Ok(connection) => return Ok(Reached { connection, server: address, tunnel: None }),
-                Err(NoWay::Failed(reason)) => tried.push(format!("{address}: {reason}")),
-                untrusted => return untrusted.map(|connection| Reached { connection, server: address, tunnel: None }),
+        for (address, no_way) in failures {
+            match no_way {
+                NoWay::Failed(reason) => tried.push(format!("{address}: {reason}")),
+                untrusted => return Err(untrusted),
             }
         }
         Err(NoWay::Failed(if tried.is_empty() { format!("{host} has no address") } else { tried.join("; ") }))

@@ -133,6 +133,11 @@ impl Home {
         self.observed.map(|address| address.ip())
     }
 
+    /// Do we have an address of the version of IP that this one has?
+    pub(super) fn speaks(&self, address: &SocketAddr) -> bool {
+        self.hosts.iter().chain(&self.observed).any(|own| own.is_ipv4() == address.is_ipv4())
+    }
+
     /// Hands a message to the rendezvous, if there is a way to it now.
     pub(super) fn ask(&mut self, message: ToServer) {
         if self.connected {

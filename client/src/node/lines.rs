@@ -117,6 +117,15 @@ impl Lines {
         let line = self.all.get_mut(&id)?;
         line.end = Some(end);
         let way = line.way;
+        // The handshake of an older one may be slower. Whoever dials has left that path for another.
+        let newer = |other: &Line| other.way == way && other.end.is_some() && !other.leaving;
+        if dials && self.all.range(id..).skip(1).any(|(_, other)| newer(other)) {
+            if let Some(line) = self.all.get_mut(&id) {
+                line.leaving = true;
+            }
+            home.output(Output::Close(id, Bye::Superseded));
+            return None;
+        }
         self.current[way.route() as usize] = Some(id);
         for (id, line) in self.all.range_mut(..id) {
             let older = line.way.route() == way.route() && (dials || line.way != way);

@@ -13,7 +13,7 @@ use super::rounds::{Rounds, Sending};
 use super::surface::{Base, Command, Config, Event, Received, Request, Transmit, WakeReason, Wakeup};
 use super::throttle::Throttle;
 use super::validated::{COMPARISON, Path};
-use crate::candidate::{Candidate, CandidateKind, canonical};
+use crate::candidate::{CandidateKind, canonical};
 use crate::introduction::IntroductionId;
 use crate::pairing::Pairing;
 use crate::stun::{self, Credential, Message};

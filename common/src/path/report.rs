@@ -54,6 +54,8 @@ pub enum Ending {
     Exhausted,
     /// Only plain probing was asked for.
     OnlyPlain,
+    /// The peer has no address of a version of IP that we have.
+    NoCommonFamily,
     /// The rendezvous did not answer the looks at our own NAT.
     NothingObserved,
     /// Both NATs choose another port for each destination, and one at least cannot be foretold: nobody can hit both.
@@ -70,6 +72,7 @@ impl fmt::Display for Ending {
         f.write_str(match self {
             Ending::Exhausted => "everything that fits these two was tried",
             Ending::OnlyPlain => "ports are not guessed where the rendezvous does not see both addresses",
+            Ending::NoCommonFamily => "one has IPv4 alone, and the other IPv6: no packet gets from one to the other",
             Ending::NothingObserved => "the rendezvous did not answer the looks at our own router",
             Ending::BothUnforeseeable => {
                 "both routers choose another port for each destination, and nobody can guess both"

@@ -1,11 +1,13 @@
-//! What strangers send to a rendezvous.
+//! What strangers send to a rendezvous, and what a client sends to those who do not want it or do not answer.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::stun::{Change, Message, TransactionId, decode, encode_request};
-use e2e::{World, router_of};
+use e2e::{Counter, Firewall, Person, World, router_of, start_rendezvous};
+use netsim::model::presets;
 use netsim::netns::{Router, in_namespaces};
+use netsim::wire::Internet;
 
 use crate::{SOON, in_two_homes, talk};
 
@@ -81,6 +83,53 @@ fn after_every_kind_of_junk_two_people_still_meet() {
         assert_eq!(mapped.port(), mallory.local_addr()?.port());
         let (alice, bob) = in_two_homes(&world)?;
         talk(&alice, &bob)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn who_has_not_consented_gets_not_one_packet_and_who_has_and_does_not_answer_fifty_probes_and_what_guessing_takes() {
+    in_namespaces(|| {
+        let net = Internet::new(5)?;
+        let server = net.public_host("rendezvous")?;
+        let folder = tempfile::tempdir()?;
+        let (_rendezvous, join) = start_rendezvous(&server, &[format!("{}:3478", server.address())], folder.path())?;
+        let home = net.router("a", presets::home());
+        let alice = Person::new("alice", &home.host("alice")?, folder.path(), &join)?;
+        let bob = Person::new("bob", &net.public_host("bob")?, folder.path(), &join)?;
+        let counter = Counter::of_udp_from_all_but(bob.host(), server.address())?;
+
+        // She knows his link, and he does not know her.
+        alice.add(&bob)?;
+        let mut bobs = bob.run()?;
+        bobs.expect("registered", SOON);
+        let mut ping = alice.start(&["ping", "bob", "-c", "3", "--timeout", "5"])?;
+        ping.expect("refused", SOON);
+        assert_eq!(ping.exit_code(SOON * 2), 4);
+        assert_eq!(counter.packets()?, 0, "to somebody who has not consented");
+        drop(bobs);
+
+        // He consents, and nothing goes between the two but by the rendezvous.
+        bob.add(&alice)?;
+        let wan = home.public_address().ok_or("an address")?;
+        let (_deaf, _mute) = (Firewall::against(bob.host(), wan)?, Firewall::toward(bob.host(), wan)?);
+        let mut bobs = bob.run()?;
+        bobs.expect("registered", SOON);
+        let before = counter.packets()?;
+        let mut alices = alice.chat(&bob)?;
+        let event = alices.expect("no_path", SOON * 3).event;
+        let arrived = counter.packets()? - before;
+        let empty = Vec::new();
+        let strategies = event["strategies"].as_array().unwrap_or(&empty).iter();
+        let probes = |wanted: fn(&str) -> bool| -> u64 {
+            let of = strategies.clone().filter(|s| s["strategy"].as_str().is_some_and(wanted));
+            of.filter_map(|s| s["packets"].as_u64()).sum()
+        };
+        println!("{arrived} packets arrived in an attempt: {}", event["strategies"]);
+        assert!(arrived > 0, "{event}");
+        assert!(probes(|strategy| strategy == "plain") <= 50, "{event}");
+        // The next attempt may have begun.
+        assert!(arrived <= 50 + probes(|strategy| strategy != "observation"), "{arrived}: {event}");
         Ok(())
     });
 }

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod hostile;
+mod ipv6;
 mod judged;
 mod keys;
 mod meeting;

@@ -275,9 +275,9 @@ fn a_rendezvous_that_introduces_again_and_again_makes_nobody_a_victim() {
     for ports in [Ports::Stand, Ports::Any] {
         for (lie, addresses, to_one) in lies {
             let mut alone = Alone::new(3, ports);
-            for n in 0..20_000 {
+            for n in 0..6500 {
                 alone.introduce(n % 3, addresses(n));
-                alone.run_for(Duration::from_millis(6));
+                alone.run_for(Duration::from_millis(10));
             }
             let all = alone.most_in_a_minute(|_| true);
             assert!(all <= a_minute_of(TO_ALL), "{lie}: {all} packets in a minute");
@@ -361,7 +361,7 @@ fn a_contact_that_flips_its_predictions_and_asks_again_and_again_draws_no_more_t
         let mut alone = Alone::new(1, ports);
         let peer: SocketAddr = ([11, 3, 3, 3], 5000).into();
         let mut introduction = alone.introduce(0, vec![peer]);
-        for n in 0..12_000_usize {
+        for n in 0..6500_usize {
             // The 20 that a rendezvous grants at once, and one in two seconds.
             if n < 20 || n % 200 == 0 {
                 introduction = alone.introduce(0, vec![peer]);

@@ -5,6 +5,7 @@
 //! story again, with everything that happened in it; `PUNCHLINE_SEEDS=10000` plays so many.
 
 mod abuse;
+mod families;
 mod person;
 mod pipe;
 mod server;

@@ -26,7 +26,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -36,15 +36,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use proxy::{Proxy, ProxyError};
 
+use super::eyeballs;
 use lanes::Lane;
 pub(super) use lanes::Lanes;
 
 /// TCP, TLS, HTTP and a proxy are four round trips and some work; the slowest satellite link needs 2.5 s.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// From one address of a host to the next: a broken version of IP costs no more than this (RFC 8305, section 5).
-const STAGGER: Duration = Duration::from_millis(250);
-/// Addresses of one host that are tried.
-const ADDRESSES: usize = 4;
 /// How long a tunnel that is not needed any more goes on, so that the last words get out.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -148,25 +145,12 @@ async fn open(rendezvous: &Rendezvous) -> Result<(Socket, SocketAddr), TunnelErr
 /// The first of a host's addresses that answers.
 async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), TunnelError> {
     let looked_up = lookup_host((host, port)).await;
-    let addresses = looked_up.map_err(|error| TunnelError::Lookup(host.to_owned(), error))?;
-    let mut attempts = JoinSet::new();
-    for (address, n) in addresses.take(ADDRESSES).zip(0..) {
-        attempts.spawn(async move {
-            sleep(STAGGER * n).await;
-            dial(address).await.map(|stream| (stream, address)).map_err(|error| TunnelError::Connect(address, error))
-        });
-    }
-    let mut failure = TunnelError::NoAddress(host.to_owned());
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => failure = error,
-            Err(error) if error.is_panic() => tracing::error!(%error, "an attempt to connect"),
-            // This program ends.
-            Err(_) => {}
-        }
-    }
-    Err(failure)
+    let addresses = eyeballs::order(looked_up.map_err(|error| TunnelError::Lookup(host.to_owned(), error))?);
+    let dial = |address| async move {
+        dial(address).await.map(|stream| (stream, address)).map_err(|error| TunnelError::Connect(address, error))
+    };
+    let raced = eyeballs::race(addresses, dial).await;
+    raced.map_err(|mut failures| failures.pop().unwrap_or_else(|| TunnelError::NoAddress(host.to_owned())))
 }
 
 async fn dial(address: SocketAddr) -> io::Result<TcpStream> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::candidate::{Candidate, Contents, unpack};
 use common::introduction::{IntroductionId, ToServer, Trickle};
-use common::path::{self, Base, Command};
+use common::path::{self, Base, Command, Ending};
 use common::session::Route;
 
 use super::Peer;
@@ -215,7 +215,10 @@ impl Peer {
     fn no_path(&mut self, now: Instant, home: &mut Home) {
         self.awaiting_session = None;
         if let Some(live) = self.punching.take() {
-            let (tried, report) = (live.agent.candidates().collect(), live.agent.report());
+            let (tried, mut report): (Vec<_>, _) = (live.agent.candidates().collect(), live.agent.report());
+            if !tried.is_empty() && !tried.iter().any(|address| home.speaks(address)) {
+                report.ending = Ending::NoCommonFamily;
+            }
             home.tell(NodeEvent::NoPath { peer: self.id, tried, report });
             live.end(home);
             self.failed(now);

@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::candidate::Candidate;
 use crate::identity::Identity;
 
 /// By person and version of IP.
 const ADDRESSES: [[&str; 2]; 2] =
     [["11.1.1.1:4000", "[2001:db8:1::1]:4000"], ["11.1.1.2:4000", "[2001:db8:2::1]:4000"]];
+
+/// A datagram under way: to whom, from where, and its bytes.
+type Flight = (usize, SocketAddr, Vec<u8>);
 
 struct Two {
     agents: [Agent; 2],
@@ -17,7 +21,7 @@ struct Two {
     start: Instant,
     /// One way, by version of IP; `None`: nothing gets through.
     delays: [Option<Duration>; 2],
-    flights: BTreeMap<(Instant, u32), (usize, SocketAddr, SocketAddr, Vec<u8>)>,
+    flights: BTreeMap<(Instant, u32), Flight>,
     serial: u32,
     /// To whom each has sent.
     open: [BTreeSet<SocketAddr>; 2],
@@ -70,7 +74,7 @@ impl Two {
                 let family = usize::from(destination.is_ipv6());
                 if let Some(delay) = self.delays[family].filter(|_| destination == address(1 - who, family)) {
                     self.serial += 1;
-                    let flight = (1 - who, address(who, family), destination, payload);
+                    let flight = (1 - who, address(who, family), payload);
                     self.flights.insert((self.now + delay, self.serial), flight);
                 }
             }
@@ -90,7 +94,7 @@ impl Two {
             };
             self.now = self.now.max(next);
             while let Some(entry) = self.flights.first_entry().filter(|entry| entry.key().0 <= self.now) {
-                let (who, source, _, payload) = entry.remove();
+                let (who, source, payload) = entry.remove();
                 // A stateful firewall.
                 if self.open[who].contains(&source) {
                     let received = Received { base: Base::MAIN, source, payload: &payload };

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::candidate::Candidate;
 use crate::identity::Identity;
 use crate::introduction::StunEndpoints;
 use crate::nat::{Mapping, NatProfile};

@@ -85,11 +85,8 @@ fn is_tried(accesses: [&Access; 2], second_address: bool) -> bool {
     let strays = symmetric().any(|nat| nat.quirks.stray_inbound == StrayInbound::OccupiesTuple);
     let lets_in = symmetric().any(|nat| nat.filtering != Filtering::AddressAndPortDependent);
     let both = symmetric().count() > 1;
-    !((keeps && next)
-        || (next && by_address)
-        || (by_address && !second_address)
-        || strays
-        || (both && (lets_in || keeps)))
+    let together = (both && (lets_in || keeps)) || (next && (keeps || by_address));
+    !(together || strays || (by_address && !second_address))
 }
 
 /// The most that an attempt may take here, and how many packets both send in ten quiet minutes on a path.
