@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use client::data::{Contacts, Status};
 use client::node::{
-    Begin, Bye, Config, ControlEvent, Machine, NodeCommand, Output, Random as Bytes, SessionEvent, SessionId, SocketId,
+    Begin, Bye, Config, ControlEvent, Machine, NodeCommand, NodeEvent, Output, Random as Bytes, SessionEvent,
+    SessionId, SocketId,
 };
 use client::online::{End, Engine, Happening, Line, Moment, Out, Room, Signal, Task};
 use client::output::{Direction, Event as Shown};
@@ -14,6 +15,7 @@ use common::datagram::{self, Kind};
 use common::discovery::{self, Discovery};
 use common::identity::{Identity, PeerId};
 use common::introduction::{MAX_CONTROL_FRAME, Register, ToServer};
+use common::nat::NatProfile;
 use common::relay::{self, RelayChannel};
 use common::session::{MAX_PEER_FRAME, MessageId, PeerFrame, Route};
 use common::wire::{self, FrameReader};
@@ -116,6 +118,13 @@ pub(crate) struct Person {
     pub(crate) packets: u64,
     /// Hears nothing but the rendezvous.
     pub(crate) cut_off: bool,
+    /// What this person believes of the NAT, whatever the look at it says.
+    pub(crate) believes: Option<NatProfile>,
+    /// Is there anything to probe for? An introduction that is acted on, or a direct connection.
+    attempting: bool,
+    direct: bool,
+    /// Datagrams of agents that had nothing to do any more.
+    pub(crate) probes_after_the_end: u64,
     pub(crate) seen: Seen,
     pub(crate) log: Option<Vec<String>>,
     outbox: VecDeque<Datagram>,
@@ -172,6 +181,10 @@ impl Person {
             most_sockets: 0,
             packets: 0,
             cut_off: false,
+            believes: None,
+            attempting: false,
+            direct: false,
+            probes_after_the_end: 0,
             seen: Seen::default(),
             log: None,
             outbox: VecDeque::new(),
@@ -296,6 +309,7 @@ impl Person {
             Output::Leave(remote, SocketId::MAIN) => drop(self.leave.remove(&remote)),
             Output::Leave(remote, id) => drop(self.leave.insert(remote, id)),
             Output::Transmit { socket, destination, payload } => {
+                self.probes_after_the_end += u64::from(!self.attempting && !self.direct);
                 if let Some(port) = self.port(socket) {
                     self.post_from(port, destination, payload);
                 }
@@ -343,6 +357,13 @@ impl Person {
             // The pipe repeats what it loses by itself.
             Output::Nudge(_) | Output::MeasureSpeed { .. } => {}
             Output::Tell(event) => {
+                match &event {
+                    NodeEvent::Introduced { .. } => self.attempting = true,
+                    NodeEvent::NoPath { .. } => self.attempting = false,
+                    NodeEvent::Up { route: Route::Direct, .. } => (self.attempting, self.direct) = (false, true),
+                    NodeEvent::Down { route: Route::Direct, .. } => self.direct = false,
+                    _ => {}
+                }
                 self.note(|| format!("    {event:?}"), now);
                 self.happens(Happening::Node(event), now);
             }
@@ -367,9 +388,13 @@ impl Person {
                 let port = if socket == discovery::Socket::Main { PORT } else { fresh_port };
                 self.post_from(port, destination, payload);
             } else if let Some(event) = run.poll_event() {
-                if matches!(event, discovery::Event::Finished(_)) {
-                    self.discovering = None;
-                }
+                let event = match event {
+                    discovery::Event::Finished(seen) => {
+                        self.discovering = None;
+                        discovery::Event::Finished(self.believes.unwrap_or(seen))
+                    }
+                    other => other,
+                };
                 self.note(|| format!("    {event:?}"), now);
                 self.machine.handle_discovery(event);
             } else {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use common::nat::NatProfile;
 use common::session::Route;
 use netsim::model::{Families, HostId, INTERNET, Line, NetworkId, Place, Preset, Random, RouterId, Topology};
 use netsim::oracle::{self, Relation, Verdict};
@@ -143,6 +144,11 @@ impl World {
             Verdict::Relayed => Some(Route::Relayed),
         };
         World { net, server, alice: alice_house, bob: bob_house, best, steps: Vec::new() }
+    }
+
+    /// Somebody believes this of the NAT, whatever it is.
+    pub(crate) fn misread(&mut self, who: Who, profile: NatProfile) {
+        self.act(who, |person, _| person.believes = Some(profile));
     }
 
     /// Writes down what happens.
@@ -292,7 +298,13 @@ impl World {
             let heard = &self.person(other).seen.heard;
             (heard != said).then(|| format!("{who:?} said {said:?}, the other was shown {heard:?}"))
         };
-        wrong(Who::Alice, &self.alice.said, Who::Bob).or_else(|| wrong(Who::Bob, &self.bob.said, Who::Alice))
+        let late = |who| {
+            let probes = self.person(who).probes_after_the_end;
+            (probes > 0).then(|| format!("{who:?} sent {probes} probes when there was nothing to find any more"))
+        };
+        let heard = wrong(Who::Alice, &self.alice.said, Who::Bob);
+        let heard = heard.or_else(|| wrong(Who::Bob, &self.bob.said, Who::Alice));
+        heard.or_else(|| late(Who::Alice)).or_else(|| late(Who::Bob))
     }
 
     /// All that happened, for whoever has to find out why.
