@@ -11,7 +11,7 @@
 //! inside their homes ([`candidate`]) and what they have just seen of their NATs' ports ([`prediction`]).
 //!
 //! Alice asks for Bob ([`introduction`], in frames of [`wire`]); the rendezvous tells both at the same instant where the other
-//! is. Each makes a punching machine ([`path`]), which sends probes, STUN requests that only these two can make ([`stun`]), until
+//! is. On one LAN they introduce themselves, without anybody ([`lan`]). Each makes a punching machine ([`path`]), which sends probes, STUN requests that only these two can make ([`stun`]), until
 //! one of each side has come through. STUN shares its port with QUIC: [`datagram`] tells them apart. What kind of NAT is in
 //! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything.
 //!
@@ -34,6 +34,7 @@ pub mod datagram;
 pub mod discovery;
 pub mod identity;
 pub mod introduction;
+pub mod lan;
 pub mod link;
 pub mod nat;
 pub mod pairing;

@@ -3,7 +3,8 @@
 //!
 //! - a [`Capability`] per rendezvous: who presents it is a contact, who has none learns nothing;
 //! - a [`ProbeKey`] per introduction and direction: the server that introduces two peers cannot forge their probes;
-//! - a sealed box for addresses: the server carries them and cannot read them.
+//! - a sealed box for addresses: the server carries them and cannot read them;
+//! - the tags by which two know each other on a LAN ([`crate::lan`]).
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -69,6 +70,10 @@ impl Pairing {
         Some(Pairing { secret, own: own.peer_id(), peer })
     }
 
+    pub(crate) fn own(&self) -> PeerId {
+        self.own
+    }
+
     /// The other one.
     pub fn peer(&self) -> PeerId {
         self.peer
@@ -116,7 +121,7 @@ impl Pairing {
     }
 
     /// HKDF-Expand over a label, both ids in order, the context, and the sender where direction matters.
-    fn derive<const N: usize>(&self, label: &[u8], context: &[u8], sender: Option<PeerId>) -> [u8; N] {
+    pub(crate) fn derive<const N: usize>(&self, label: &[u8], context: &[u8], sender: Option<PeerId>) -> [u8; N] {
         let (low, high) = if self.own < self.peer { (self.own, self.peer) } else { (self.peer, self.own) };
         let direction: &[u8] = match sender {
             None => b"both",
