@@ -36,6 +36,9 @@ pub struct Global {
     /// Never open hundreds of sockets for some seconds to guess a port, where nothing less finds a direct path
     #[arg(long, env = "PUNCHLINE_NO_BIRTHDAY", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_birthday: bool,
+    /// Do not look for contacts on your own network (mDNS and broadcast), nor be found there
+    #[arg(long, env = "PUNCHLINE_NO_LAN", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_lan: bool,
     /// Say more on standard error; twice for everything. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,

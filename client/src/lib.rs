@@ -10,6 +10,8 @@
 //! [`net`] is its driver. Only that and `online::drive` know the clock, randomness and sockets; engine, tasks, messenger,
 //! node and output are plain functions of what is put in, and are tested that way.
 //!
+//! Contacts on the same LAN need no rendezvous: they find each other there, and meet in the same way.
+//!
 //! Limits: there is no store yet. Messages live in memory until they are delivered, `chat` says which were not, and
 //! somebody who is offline cannot be written to. One process is online with one data folder at a time.
 

@@ -46,6 +46,7 @@ pub struct Person<C = netsim::netns::Host> {
     /// What the computer takes for /etc/hosts.
     names: Option<PathBuf>,
     runs: AtomicUsize,
+    lan: bool,
 }
 
 impl<C: Computer> Person<C> {
@@ -59,12 +60,24 @@ impl<C: Computer> Person<C> {
             link: String::new(),
             names: None,
             runs: AtomicUsize::new(0),
+            lan: false,
         };
         person.command(&["join", join, "--name", name])?;
         let id = person.command(&["id"])?;
         person.id = id["id"].as_str().context("an id")?.to_owned();
         person.link = id["link"].as_str().context("a link")?.to_owned();
         Ok(person)
+    }
+
+    /// Is found on the LAN from now on. Without this nobody is: all public hosts are on one, and who meets whom shall be the story's
+    /// choice.
+    pub fn on_lan(self) -> Self {
+        Person { lan: true, ..self }
+    }
+
+    /// Is not found there any more.
+    pub fn off_lan(self) -> Self {
+        Person { lan: false, ..self }
     }
 
     /// What others call this person.
@@ -131,6 +144,7 @@ impl<C: Computer> Person<C> {
             }
         };
         command.args(arguments).arg("--data").arg(&self.data);
+        command.env("PUNCHLINE_NO_LAN", if self.lan { "0" } else { "1" });
         command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()));
         command
     }

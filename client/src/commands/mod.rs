@@ -42,6 +42,8 @@ pub struct Context<'a> {
     pub port_mapping: bool,
     /// May hundreds of sockets be opened to guess a port?
     pub birthday: bool,
+    /// Are contacts on our LAN looked for?
+    pub lan: bool,
 }
 
 /// How a command that is carried out at once may end early.
@@ -77,6 +79,7 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         started,
         port_mapping: !cli.global.no_port_mapping,
         birthday: !cli.global.no_birthday,
+        lan: !cli.global.no_lan,
     };
     let stop = match cli.command {
         Command::Join(arguments) => join::execute(&mut context, &arguments),
@@ -168,6 +171,7 @@ impl Online {
             contacts: self.contacts.ids(),
             port_mapping: context.port_mapping,
             birthday: context.birthday,
+            lan: context.lan,
         };
         let setup = Setup {
             data: &context.data,

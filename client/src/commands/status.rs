@@ -24,6 +24,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
     let sessions = told.iter().flat_map(|status| &status.sessions).map(|session| SessionLine {
         who: Who { peer: session.peer, name: session.name.clone() },
         route: session.route,
+        by: session.by,
         remote: session.remote,
         rtt_ms: session.rtt_ms,
         since: session.since,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::file::{self, Durability};
-use crate::node::{Entrance, PortMapping};
+use crate::node::{Entrance, Introducer, PortMapping};
 use crate::output::Millis;
 
 /// The format written.
@@ -41,6 +41,9 @@ pub struct SessionStatus {
     pub name: Option<String>,
     /// How packets go.
     pub route: Route,
+    /// Who introduced us, if they go directly.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<Introducer>,
     /// Where to.
     pub remote: SocketAddr,
     /// Round-trip time.

@@ -14,6 +14,7 @@ use quinn::{Connecting, Connection, Endpoint, Incoming};
 use tokio::sync::{mpsc, watch};
 
 use super::discovering::{Answer, Discovering};
+use super::lan::{LanSockets, Overheard};
 use super::port_mapping::{Mapped, PortMapper};
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
@@ -39,6 +40,7 @@ pub(super) struct Inputs {
     pub(super) sessions: mpsc::Receiver<Report>,
     pub(super) network: mpsc::Receiver<String>,
     pub(super) mapped: mpsc::Receiver<Mapped>,
+    pub(super) overheard: mpsc::Receiver<Overheard>,
     pub(super) events: mpsc::Sender<NodeEvent>,
 }
 
@@ -73,6 +75,7 @@ pub(super) struct Driver {
     machine: Machine,
     means: Means,
     port_mapper: PortMapper,
+    lan: Option<LanSockets>,
     sessions: BTreeMap<SessionId, Near>,
     /// Events that the application has not taken yet.
     outbox: VecDeque<NodeEvent>,
@@ -91,11 +94,12 @@ async fn fresh_answer(run: &mut Option<Discovering>) -> Option<Answer> {
 }
 
 impl Driver {
-    pub(super) fn new(machine: Machine, means: Means, port_mapper: PortMapper) -> Self {
+    pub(super) fn new(machine: Machine, means: Means, port_mapper: PortMapper, lan: Option<LanSockets>) -> Self {
         Driver {
             machine,
             means,
             port_mapper,
+            lan,
             sessions: BTreeMap::new(),
             outbox: VecDeque::new(),
             connected: false,
@@ -107,6 +111,9 @@ impl Driver {
     /// Runs until the application has dropped its side; then says goodbye.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.look_at_interfaces();
+        if let Some(lan) = &self.lan {
+            self.machine.handle_lan_opened(lan.port(), Instant::now());
+        }
         loop {
             if let Some(config) = self.to_discover.take() {
                 self.discovering = Discovering::start(config, &self.means.socket, Instant::now()).await;
@@ -129,6 +136,7 @@ impl Driver {
                 Some(answer) = fresh_answer(&mut self.discovering) => if let Some(run) = &mut self.discovering {
                     run.fresh(&answer, &self.means.socket, Instant::now());
                 },
+                Some(overheard) = inputs.overheard.recv() => self.overheard(overheard),
                 Some(event) = inputs.control.recv() => self.control(event),
                 Some(what) = inputs.network.recv() => {
                     self.look_at_interfaces();
@@ -185,6 +193,15 @@ impl Driver {
 
     fn look_at_interfaces(&mut self) {
         self.machine.handle_hosts(interfaces::host_candidates(&self.means.socket));
+        self.lan.iter().for_each(LanSockets::look_around);
+    }
+
+    fn overheard(&mut self, overheard: Overheard) {
+        let now = Instant::now();
+        match overheard {
+            Overheard::Datagram { source, to_all, payload } => self.machine.handle_lan(source, to_all, &payload, now),
+            Overheard::Question => self.machine.handle_lan_question(now),
+        }
     }
 
     fn stun(&mut self, (socket, source, payload): Stun) {
@@ -249,6 +266,12 @@ impl Driver {
                 Output::Leave(remote, id) => self.means.socket.sockets().leave(remote, id),
                 Output::Transmit { socket, destination, payload } => {
                     self.means.socket.send(socket, destination, &payload);
+                }
+                Output::Announce(announcement, audience) => {
+                    self.lan.iter().for_each(|lan| lan.announce(&announcement, audience));
+                }
+                Output::LanTransmit { destination, payload } => {
+                    self.lan.iter().for_each(|lan| lan.send(destination, &payload));
                 }
                 // If there is no room it is lost, like a request that the server lost.
                 Output::Ask(message) => drop(self.means.requests.try_send(message)),

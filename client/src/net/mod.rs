@@ -10,6 +10,8 @@
 //!
 //! A rendezvous that was restarted says so to whoever sends it anything: `silence.rs` sees to it that somebody does.
 //!
+//! Contacts on our LAN are found by the sockets of `lan/`.
+//!
 //! A task of its own asks the router for a port (`port_mapping/`); what it gets is one more candidate. `speed/` measures the line
 //! to a peer, beside its session.
 //!
@@ -23,6 +25,7 @@ mod discovering;
 mod driver;
 mod eyeballs;
 mod interfaces;
+mod lan;
 mod port_mapping;
 mod quic_socket;
 mod reach;
@@ -34,7 +37,7 @@ mod transport;
 mod tunnel;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use common::identity::{Identity, PeerId};
@@ -46,6 +49,7 @@ use tokio::task::JoinHandle;
 
 use crate::node::{Config, Machine, NodeCommand, NodeEvent, Random};
 use driver::{Driver, Inputs, Means};
+use lan::{LanSockets, Overheard};
 use port_mapping::PortMapper;
 use quic_socket::QuicSocket;
 use reach::Reach;
@@ -69,6 +73,8 @@ pub struct NodeConfig {
     pub port_mapping: bool,
     /// May hundreds of sockets be opened, for seconds, where no other strategy finds a path?
     pub birthday: bool,
+    /// Are contacts on our LAN looked for? Never if the rendezvous is on this very machine, which is where programs are tried out.
+    pub lan: bool,
 }
 
 /// Why a node did not start.
@@ -113,6 +119,10 @@ impl Node {
             birthday: config.birthday,
             random: Random::new(|bytes| getrandom::fill(bytes).is_ok()),
         });
+        let (lan, overheard) = match config.lan && !is_here(&config.rendezvous) {
+            true => open_lan().await,
+            false => (None, mpsc::channel(1).1),
+        };
         let (register, registration) = watch_channel(machine.registration().clone());
         let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous);
         let reach = Reach { endpoint: endpoint.clone(), lanes: socket.lanes().clone(), certificate, rendezvous };
@@ -132,7 +142,7 @@ impl Node {
         };
         let own_port = means.socket.local_addresses().find(SocketAddr::is_ipv4).map(|own| own.port());
         let (port_mapper, mapped, port_mapping) = PortMapper::start(config.port_mapping, own_port);
-        let driver = Driver::new(machine, means, port_mapper);
+        let driver = Driver::new(machine, means, port_mapper, lan);
         let (changes, network) = mpsc::channel(4);
         tokio::spawn(watch::watch(changes));
         let link = control::Control {
@@ -145,8 +155,16 @@ impl Node {
         };
         tokio::spawn(link.run());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let driver =
-            tokio::spawn(driver.run(Inputs { commands: inbox, stun, control, sessions, network, mapped, events }));
+        let driver = tokio::spawn(driver.run(Inputs {
+            commands: inbox,
+            stun,
+            control,
+            sessions,
+            network,
+            mapped,
+            overheard,
+            events,
+        }));
         Ok((Node { commands, driver, port_mapping }, outbox))
     }
 
@@ -162,5 +180,21 @@ impl Node {
         let _ = self.driver.await;
         // It began when the driver said goodbye.
         let _ = self.port_mapping.await;
+    }
+}
+
+/// Is it on this machine?
+fn is_here(rendezvous: &Rendezvous) -> bool {
+    let loopback = rendezvous.host.parse::<IpAddr>().map(|ip| ip.to_canonical().is_loopback());
+    loopback.unwrap_or_else(|_| rendezvous.host.eq_ignore_ascii_case("localhost"))
+}
+
+async fn open_lan() -> (Option<LanSockets>, mpsc::Receiver<Overheard>) {
+    match LanSockets::open().await {
+        Ok((lan, overheard)) => (Some(lan), overheard),
+        Err(error) => {
+            tracing::warn!(%error, "contacts on the same network are not found without the rendezvous");
+            (None, mpsc::channel(1).1)
+        }
     }
 }

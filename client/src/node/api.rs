@@ -72,6 +72,16 @@ pub enum NodeCommand {
     },
 }
 
+/// Who introduced two peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Introducer {
+    /// The server.
+    Rendezvous,
+    /// Nobody: they found each other on their LAN.
+    Lan,
+}
+
 /// How we come to the rendezvous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "via", rename_all = "snake_case")]
@@ -127,10 +137,12 @@ pub enum NodeEvent {
     Profile(NatProfile),
     /// The router gave us a port, or there is none (any more), for this reason.
     PortMapping(Result<PortMapping, String>),
-    /// The rendezvous introduced us to a peer; punching starts.
+    /// We were introduced to a peer; punching starts.
     Introduced {
         /// Whom.
         peer: PeerId,
+        /// By whom.
+        by: Introducer,
         /// Did we ask?
         requested: bool,
         /// Where the peer may be.
@@ -166,6 +178,8 @@ pub enum NodeEvent {
         remote: SocketAddr,
         /// Round-trip time.
         rtt: Duration,
+        /// Who introduced us, if the path is a direct one.
+        by: Option<Introducer>,
     },
     /// The session of this route is gone.
     Down {

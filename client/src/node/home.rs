@@ -67,6 +67,8 @@ pub(super) struct Home {
     pub(super) mapped: Option<SocketAddr>,
     /// Is there a connection to the rendezvous? Requests may follow the registration at once, without its answer.
     pub(super) connected: bool,
+    /// Has our network changed since the rendezvous was last reached?
+    pub(super) moved: bool,
     /// Where the rendezvous sees us, while it does.
     pub(super) observed: Option<SocketAddr>,
     /// Where relayed packets go, for people: the rendezvous, or the proxy on the way to it.
@@ -99,6 +101,7 @@ impl Home {
             hosts: Vec::new(),
             mapped: None,
             connected: false,
+            moved: false,
             observed: None,
             relay_remote: None,
             server_rtt: None,

@@ -18,11 +18,12 @@ use common::session::Route;
 
 use super::api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 use super::home::{Home, Random};
+use super::lan::Lan;
 use super::lines::End;
 use super::output::{Begin, Bye, ControlEvent, Output, SessionEvent};
 use super::peer::Peer;
 
-/// Introductions remembered, so that a server cannot repeat one.
+/// Introductions remembered, so that neither a server nor somebody on the LAN can repeat one.
 const REMEMBERED: usize = 512;
 /// An outage of the rendezvous is told this often.
 const OUTAGE_REMINDER: Duration = Duration::from_secs(10);
@@ -50,7 +51,8 @@ pub struct Machine {
     pub(super) home: Home,
     pub(super) peers: BTreeMap<PeerId, Peer>,
     pub(super) register: Register,
-    remembered: VecDeque<IntroductionId>,
+    pub(super) lan: Lan,
+    pub(super) remembered: VecDeque<IntroductionId>,
     outage_told: Option<Instant>,
     /// The address at which the rendezvous was reached.
     server: Option<SocketAddr>,
@@ -73,6 +75,7 @@ impl Machine {
             home: Home::new(config.identity, config.rendezvous, config.birthday, config.random),
             peers: BTreeMap::new(),
             register,
+            lan: Lan::default(),
             remembered: VecDeque::new(),
             outage_told: None,
             server: None,
@@ -97,7 +100,7 @@ impl Machine {
 
     /// When [`Machine::handle_timeout`] has something to do.
     pub fn poll_wakeup(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| peer.wakeup(&self.home)).min()
+        self.peers.values().filter_map(|peer| peer.wakeup(&self.home)).chain(self.lan_wakeup()).min()
     }
 
     /// Does what is due.
@@ -107,6 +110,7 @@ impl Machine {
                 peer.timeout(now, &mut self.home);
             }
         }
+        self.lan_timeout(now);
     }
 
     /// Acts on a command.
@@ -144,6 +148,7 @@ impl Machine {
             tracing::warn!("only the first {MAX_CAPABILITIES} contacts can be registered");
         }
         let contacts: Vec<_> = contacts.iter().take(MAX_CAPABILITIES).filter(|id| **id != self.home.own_id).collect();
+        let before: Vec<_> = self.peers.keys().copied().collect();
         self.peers.retain(|id, peer| {
             let stays = contacts.contains(&id);
             if !stays {
@@ -157,6 +162,9 @@ impl Machine {
             {
                 self.peers.insert(*id, Peer::new(pairing));
             }
+        }
+        if !self.peers.keys().eq(&before) {
+            self.lan.contacts_changed();
         }
         let key = self.home.rendezvous;
         let capabilities = self.peers.values().map(|peer| peer.pairing().capability(key)).collect();
@@ -236,6 +244,8 @@ impl Machine {
 
     /// Our network has changed, or the machine has slept.
     pub fn handle_network_change(&mut self, what: String, now: Instant) {
+        self.home.moved = true;
+        self.lan_moved(now);
         self.home.tell(NodeEvent::NetworkChanged { what });
         self.home.output(Output::MoveOn);
         // It may be that nothing of ours has changed for the peer, or that its router lets us in all the same.
@@ -254,6 +264,7 @@ impl Machine {
                 self.home.connected = true;
                 // One round trip earlier than the answer to the registration, behind which the server reads them.
                 self.peers.values_mut().for_each(|peer| peer.renew(now, &mut self.home));
+                self.home.moved = false;
             }
             ControlEvent::Message(message) => self.message(message, now),
             ControlEvent::Lost { reason } => {
@@ -326,15 +337,19 @@ impl Machine {
         }
     }
 
+    pub(super) fn remember(&mut self, introduction: IntroductionId) {
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(introduction);
+    }
+
     fn introduction(&mut self, introduction: Introduction, now: Instant) {
         if self.remembered.contains(&introduction.id) {
             tracing::warn!("the rendezvous repeats an introduction");
             return;
         }
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(introduction.id);
+        self.remember(introduction.id);
         match self.peers.get_mut(&introduction.peer) {
             // An answer to a request that we do not remember asking: the peer is waiting for us all the same.
             Some(peer) => peer.introduced(introduction, now, &mut self.home),

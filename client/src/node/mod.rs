@@ -7,6 +7,8 @@
 //! When the network changes, the connection to the rendezvous is made anew at once, and everybody with whom we
 //! talk or want to is met again. Relayed connections outlive that: the rendezvous knows the key, not the address.
 //!
+//! Contacts on our LAN are met without the rendezvous (`lan/`): the same agent, introduced by a call in place of a server.
+//!
 //! # Surface
 //!
 //! Inputs: commands, STUN datagrams, what the connection to the rendezvous and the sessions report, who dials, and time, each
@@ -19,6 +21,7 @@
 
 mod api;
 mod home;
+mod lan;
 mod lines;
 mod machine;
 mod output;
@@ -26,8 +29,9 @@ mod peer;
 mod port_mapping;
 mod speed;
 
-pub use api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
+pub use api::{Entrance, Introducer, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 pub use home::Random;
+pub use lan::Audience;
 pub use machine::{Config, Machine};
 pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};
 pub use port_mapping::{MappingProtocol, PortMapping};

@@ -6,9 +6,11 @@ use std::time::Duration;
 use common::discovery;
 use common::identity::PeerId;
 use common::introduction::{FromServer, Register, ToServer};
+use common::lan::Announcement;
 use common::session::{PeerFrame, Route};
 
 use super::api::{NodeEvent, SessionId, SocketId};
+use super::lan::Audience;
 
 /// What the driver hears of the one connection to the rendezvous.
 #[derive(Debug, Clone)]
@@ -119,6 +121,15 @@ pub enum Output {
         /// Where to.
         destination: SocketAddr,
         /// A STUN message.
+        payload: Vec<u8>,
+    },
+    /// Send this to everybody on each LAN that we are on.
+    Announce(Announcement, Audience),
+    /// Send this from the LAN socket.
+    LanTransmit {
+        /// Where to.
+        destination: SocketAddr,
+        /// A message of [`common::lan`].
         payload: Vec<u8>,
     },
     /// Say this to the rendezvous.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
 use crate::messenger::{Effect, Input, Messenger, Reason, Refusal};
-use crate::node::{Entrance, NodeCommand, NodeEvent, SessionId};
+use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Tried, Who};
 
 /// What the messenger said that a task may want to know.
@@ -29,6 +29,7 @@ pub struct Connection {
     /// The peer's address, or the relay's.
     pub remote: SocketAddr,
     rtt: Duration,
+    by: Option<Introducer>,
 }
 
 /// The state shared by all online commands.
@@ -147,8 +148,8 @@ impl Room {
                 self.status.port_mapping = mapping.as_ref().ok().copied();
                 self.status.no_port_mapping = mapping.as_ref().err().cloned();
             }
-            NodeEvent::Up { peer, session, route, remote, rtt } => {
-                let connection = Connection { session: *session, remote: *remote, rtt: *rtt };
+            NodeEvent::Up { peer, session, route, remote, rtt, by } => {
+                let connection = Connection { session: *session, remote: *remote, rtt: *rtt, by: *by };
                 self.connections.insert((*peer, *route), connection);
             }
             NodeEvent::Down { peer, route, .. } => drop(self.connections.remove(&(*peer, *route))),
@@ -196,10 +197,10 @@ impl Room {
 
     /// Messages to this peer go this way from now on.
     fn switched(&mut self, peer: PeerId, route: Route, why: Reason, now: Moment, out: &mut Out) {
-        let Some(Connection { remote, rtt, .. }) = self.connection(peer, route).copied() else { return };
+        let Some(Connection { remote, rtt, by, .. }) = self.connection(peer, route).copied() else { return };
         let name = self.who(peer).name;
         self.status.sessions.retain(|session| session.peer != peer);
-        self.status.sessions.push(SessionStatus { peer, name, route, remote, rtt_ms: rtt.into(), since: now.wall });
+        self.status.sessions.push(SessionStatus { peer, name, route, by, remote, rtt_ms: rtt.into(), since: now.wall });
         self.status_changed = true;
         let reason = why.to_string();
         out.show(Event::Path { who: self.who(peer), kind: route, remote, rtt_ms: rtt.into(), reason });
@@ -218,8 +219,8 @@ impl Room {
                 port_mapping: mapping.as_ref().ok().copied(),
                 reason: mapping.as_ref().err().cloned(),
             },
-            NodeEvent::Introduced { peer, requested, addresses } => {
-                Event::Introduced { who: self.who(*peer), requested: *requested, addresses: addresses.clone() }
+            NodeEvent::Introduced { peer, by, requested, addresses } => {
+                Event::Introduced { who: self.who(*peer), by: *by, requested: *requested, addresses: addresses.clone() }
             }
             NodeEvent::Refused { peer } => Event::Refused { who: self.who(*peer) },
             NodeEvent::Punched { peer, remote, kind, rtt, after } => Event::Punched {

@@ -14,7 +14,7 @@ use crate::cli::{self, Cli};
 use crate::commands::{Chat, Netcheck, Ping, Run, Speed};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
-use crate::node::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedReport};
+use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedReport};
 use crate::output::{Bar, Direction, Event};
 
 struct World<T> {
@@ -85,7 +85,7 @@ fn remote() -> std::net::SocketAddr {
 }
 
 fn up() -> NodeEvent {
-    NodeEvent::Up { peer: bob(), session: SessionId(1), route: Route::Direct, remote: remote(), rtt: RTT }
+    NodeEvent::Up { peer: bob(), session: SessionId(1), route: Route::Direct, remote: remote(), rtt: RTT, by: None }
 }
 
 fn lost(by_peer: bool) -> NodeEvent {
@@ -186,7 +186,8 @@ fn the_end_of_input_waits_for_the_last_receipt() {
 
 #[test]
 fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
-    let introduced = NodeEvent::Introduced { peer: bob(), requested: true, addresses: vec![remote()] };
+    let introduced =
+        NodeEvent::Introduced { peer: bob(), by: Introducer::Rendezvous, requested: true, addresses: vec![remote()] };
     let registered = NodeEvent::Registered { entrance: Entrance::Udp { observed: remote() }, local: Vec::new() };
     let unreachable = NodeEvent::RendezvousLost { reason: "tried 127.0.0.1:9".into() };
     for (heard, expected) in [
@@ -425,8 +426,14 @@ fn asked(out: &Out) -> Vec<u64> {
 #[test]
 fn a_line_is_measured_over_the_direct_path_alone() {
     let mut world = speed(&[]);
-    let relayed =
-        NodeEvent::Up { peer: bob(), session: SessionId(1), route: Route::Relayed, remote: remote(), rtt: RTT };
+    let relayed = NodeEvent::Up {
+        peer: bob(),
+        session: SessionId(1),
+        route: Route::Relayed,
+        remote: remote(),
+        rtt: RTT,
+        by: None,
+    };
     assert!(asked(&world.node(relayed.clone())).is_empty());
     assert_eq!(asked(&world.direct()), [1]);
     let done = SpeedReport::Done { up_mbps: 1.0, down_mbps: 2.0, idle: RTT, loaded: RTT };
@@ -449,13 +456,27 @@ fn a_line_is_measured_over_the_direct_path_alone() {
 fn a_session_that_is_superseded_under_a_measurement_is_followed_by_the_next() {
     let mut world = speed(&[]);
     assert_eq!(asked(&world.direct()), [1]);
-    let next = NodeEvent::Up { peer: bob(), session: SessionId(2), route: Route::Direct, remote: remote(), rtt: RTT };
+    let next = NodeEvent::Up {
+        peer: bob(),
+        session: SessionId(2),
+        route: Route::Direct,
+        remote: remote(),
+        rtt: RTT,
+        by: None,
+    };
     assert!(asked(&world.node(next)).is_empty(), "one goes on");
     assert_eq!(asked(&world.node(measured(1, SpeedReport::Failed(SpeedFailure::Ended)))), [2]);
     // What the first one still says is old.
     assert!(world.node(measured(1, SpeedReport::Failed(SpeedFailure::Ended))).end.is_none());
     assert!(world.node(measured(2, SpeedReport::Failed(SpeedFailure::Ended))).end.is_none(), "it waits for a third");
-    let third = NodeEvent::Up { peer: bob(), session: SessionId(3), route: Route::Direct, remote: remote(), rtt: RTT };
+    let third = NodeEvent::Up {
+        peer: bob(),
+        session: SessionId(3),
+        route: Route::Direct,
+        remote: remote(),
+        rtt: RTT,
+        by: None,
+    };
     assert_eq!(asked(&world.node(third)), [3]);
     assert_eq!(exit(&world.node(measured(3, SpeedReport::Failed(SpeedFailure::Ended)))), Exit::NoPath);
 }

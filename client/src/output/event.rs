@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::State;
 use crate::exit::Failure;
-use crate::node::{Entrance, Party, PortMapping};
+use crate::node::{Entrance, Introducer, Party, PortMapping};
 
 /// A time span in milliseconds, with three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -113,6 +113,9 @@ pub struct SessionLine {
     pub who: Who,
     /// How packets go.
     pub route: Route,
+    /// Who introduced us, if they go directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<Introducer>,
     /// Where to.
     pub remote: SocketAddr,
     /// Round-trip time.
@@ -237,11 +240,13 @@ pub enum Event {
         /// Plain words.
         verdict: &'static str,
     },
-    /// The rendezvous introduced us; punching starts.
+    /// We were introduced; punching starts.
     Introduced {
         /// To whom.
         #[serde(flatten)]
         who: Who,
+        /// By whom.
+        by: Introducer,
         /// We asked, rather than they.
         requested: bool,
         /// Where the peer may be.

@@ -14,7 +14,7 @@ use super::printer::json;
 use super::text;
 use crate::data::State;
 use crate::exit::{Exit, Failure};
-use crate::node::{Entrance, MappingProtocol, Party, PortMapping};
+use crate::node::{Entrance, Introducer, MappingProtocol, Party, PortMapping};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).peer_id()
@@ -84,7 +84,13 @@ fn examples() -> Vec<Event> {
             no_port_mapping: None,
             verdict: common::discovery::verdict(&profile()),
         },
-        Event::Introduced { who: bob(), requested: true, addresses: vec![remote(), home()] },
+        Event::Introduced {
+            who: bob(),
+            by: Introducer::Rendezvous,
+            requested: true,
+            addresses: vec![remote(), home()],
+        },
+        Event::Introduced { who: bob(), by: Introducer::Lan, requested: true, addresses: vec![home()] },
         Event::Refused { who: bob() },
         Event::Punched {
             who: bob(),
@@ -167,6 +173,7 @@ fn examples() -> Vec<Event> {
             sessions: vec![SessionLine {
                 who: bob(),
                 route: Route::Direct,
+                by: Some(Introducer::Rendezvous),
                 remote: remote(),
                 rtt_ms: ms(3.127),
                 since: now,

@@ -13,7 +13,7 @@ use super::printer::label;
 use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, sanitize};
 use crate::data::State;
 use crate::exit::Failure;
-use crate::node::{Entrance, PortMapping};
+use crate::node::{Entrance, Introducer, PortMapping};
 
 /// What is said where an address would stand otherwise.
 const TUNNELLED: &str = "through TCP (UDP is blocked here)";
@@ -157,8 +157,13 @@ fn news(event: &Event) -> String {
             let (own, nat) = (list(local), nat(profile));
             format!("seen at     {seen}\nown         {own}\nnat         {nat}\nport        {port}\n{verdict}")
         }
-        Event::Introduced { who, requested, addresses } => {
-            let how = if *requested { "introduced to" } else { "asked for by" };
+        Event::Introduced { who, by, requested, addresses } => {
+            let how = match (by, requested) {
+                (Introducer::Rendezvous, true) => "introduced to",
+                (Introducer::Rendezvous, false) => "asked for by",
+                (Introducer::Lan, true) => "found on your own network:",
+                (Introducer::Lan, false) => "asked for on your own network by",
+            };
             format!("{how} {}, who may be at {}", name(who), list(addresses))
         }
         Event::Refused { who } => {
@@ -274,9 +279,10 @@ fn state_word(state: State) -> &'static str {
 
 fn session_line(session: &SessionLine, now: Timestamp, zone: &TimeZone) -> String {
     format!(
-        "session     {}: {} {}, {}, since {}",
+        "session     {}: {}{} {}, {}, since {}",
         name(&session.who),
         way(session.route),
+        if session.by == Some(Introducer::Lan) { ", found on your own network," } else { "" },
         session.remote,
         session.rtt_ms,
         time(session.since, now, zone)

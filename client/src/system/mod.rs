@@ -28,4 +28,4 @@ pub(crate) enum Change {
     Other,
 }
 
-pub(crate) use this::{create_private_dir, private, readable_by_others, stop_requested, sync_dir};
+pub(crate) use this::{create_private_dir, private, readable_by_others, share_port, stop_requested, sync_dir};

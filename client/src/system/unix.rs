@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use socket2::Socket;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Makes the folder and those above it, for its owner only; one that exists is left as it is.
@@ -25,6 +26,13 @@ pub(crate) fn readable_by_others(metadata: &Metadata) -> bool {
 /// Makes a rename in this folder survive a power cut.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Lets the socket have a port that others have, too: all of them hear what is for everybody.
+pub(crate) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    // The BSDs and macOS want this as well.
+    socket.set_reuse_port(true)
 }
 
 /// Listens from this call on; the future comes back when somebody asks the program to stop: Ctrl-C, `kill`, or its

@@ -4,6 +4,8 @@ use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use socket2::Socket;
+
 /// Makes the folder and those above it.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
@@ -22,6 +24,11 @@ pub(crate) fn readable_by_others(_: &Metadata) -> bool {
 /// Folders cannot be synced here.
 pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Lets the socket have a port that others have, too: all of them hear what is for everybody.
+pub(crate) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
 }
 
 /// Listens from its first poll on; comes back on Ctrl-C, or at once if that cannot be listened for.

@@ -83,6 +83,8 @@ impl Person {
         command.env_remove("RUST_LOG").env("PUNCHLINE_DATA", self.data()).env("TZ", "UTC").env("COLUMNS", "100");
         // Nobody registers here, and then no router is asked; this is for the day when that changes.
         command.env("PUNCHLINE_NO_PORT_MAPPING", "1");
+        // Nor is the network of whoever runs the tests told of them.
+        command.env("PUNCHLINE_NO_LAN", "1");
         command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         command
     }

@@ -26,6 +26,7 @@ fn main() -> Result<()> {
         contacts: vec![victim],
         port_mapping: false,
         birthday: false,
+        lan: false,
     };
     tokio::runtime::Runtime::new()?.block_on(async move {
         let (node, mut events) = Node::start(config).await?;

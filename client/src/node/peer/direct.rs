@@ -33,7 +33,9 @@ impl Peer {
 
     /// The router has given us a port: for whom we are being introduced to, and for whom there is no direct path yet.
     pub(in crate::node) fn tell_mapped(&mut self, now: Instant, home: &mut Home) {
-        if let Some(introduction) = self.punching.as_ref().map(|live| live.introduction) {
+        if let Some(introduction) = self.punching.as_ref().map(|live| live.introduction)
+            && self.punches_for_rendezvous()
+        {
             let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction));
             home.ask(ToServer::Trickle(Trickle { introduction, sealed }));
         } else if !self.busy() && self.lines.stands(Route::Relayed) {

@@ -9,7 +9,7 @@ use common::introduction::{IntroductionId, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::{self, Agent, Base, Command, Received, Request};
 
-use crate::node::api::SocketId;
+use crate::node::api::{Introducer, SocketId};
 use crate::node::home::{Home, trickle_context};
 use crate::node::lines::Way;
 use crate::node::output::Output;
@@ -18,6 +18,8 @@ use crate::node::output::Output;
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) introduction: IntroductionId,
+    pub(super) by: Introducer,
+    pub(super) born: Instant,
     /// Where the rendezvous sees the peer.
     seen_at: Option<IpAddr>,
     pub(super) agent: Agent,
@@ -28,8 +30,15 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(introduction: IntroductionId, seen_at: Option<IpAddr>, agent: Agent) -> Self {
-        Live { introduction, seen_at, agent, sockets: BTreeMap::new(), queued: None }
+    /// That of an introduction by the rendezvous, which sees the peer there.
+    pub(super) fn new(introduction: IntroductionId, seen_at: Option<IpAddr>, agent: Agent, now: Instant) -> Self {
+        let (by, sockets) = (Introducer::Rendezvous, BTreeMap::new());
+        Live { introduction, by, born: now, seen_at, agent, sockets, queued: None }
+    }
+
+    /// That of an introduction on the LAN.
+    pub(super) fn on_lan(introduction: IntroductionId, agent: Agent, now: Instant) -> Self {
+        Live { by: Introducer::Lan, ..Live::new(introduction, None, agent, now) }
     }
 
     pub(super) fn way(&self) -> Way {

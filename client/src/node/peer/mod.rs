@@ -9,6 +9,7 @@
 
 mod direct;
 mod live;
+mod neighbour;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -150,6 +151,9 @@ impl Peer {
     /// the server knew of us and of our channel may be gone, and what the peer knows of us may be wrong.
     pub(super) fn renew(&mut self, now: Instant, home: &mut Home) {
         self.failures = 0;
+        if self.stays_on_lan(home) {
+            return;
+        }
         if self.wanted || !self.lines.is_empty() {
             self.introduce(now, home);
         }
@@ -159,6 +163,10 @@ impl Peer {
         // Without a rendezvous there is nothing to wait for but its return, which asks again.
         self.next_try = None;
         if !home.connected {
+            return;
+        }
+        if let Some(until) = self.neighbours_head_start(now) {
+            self.next_try = Some(until);
             return;
         }
         let request = home.number_request();
@@ -185,7 +193,7 @@ impl Peer {
 
     /// Is a direct path on its way, or there?
     fn busy(&self) -> bool {
-        let punched = self.punching.is_some() || self.standing.is_some() || self.lines.stands(Route::Direct);
+        let punched = self.punches_for_rendezvous() || self.standing.is_some() || self.lines.stands(Route::Direct);
         self.request.is_some() || punched
     }
 
@@ -229,14 +237,10 @@ impl Peer {
         };
         let request = request_context(home.rendezvous);
         let seen_at = introduction.addresses.first().map(|address| canonical(*address).ip());
-        let mut live = Live::new(introduction.id, seen_at, Agent::new(config, &self.pairing, now));
+        let mut live = Live::new(introduction.id, seen_at, Agent::new(config, &self.pairing, now), now);
         live.learn(self.open(&request, &introduction.sealed), &introduction.addresses, now);
-        home.tell(NodeEvent::Introduced { peer: self.id, requested, addresses: live.agent.candidates().collect() });
-        let before = self.punching.replace(live);
-        before.into_iter().for_each(|live| live.end(home));
-        self.awaiting_session = None;
         // Probes first: each has its moment.
-        self.after_agents(now, home);
+        self.punch(live, requested, now, home);
         // Who asked has sent them with the request, but for a port that was mapped since.
         let mapped_since = home.mapped.is_some() && home.mapped != self.asked_with;
         if introduction.role == Role::Responder || mapped_since {
@@ -247,6 +251,16 @@ impl Peer {
         if let Some(channel) = introduction.relay {
             self.use_channel(channel, home);
         }
+    }
+
+    /// Begins, in place of what was tried before.
+    fn punch(&mut self, live: Live, requested: bool, now: Instant, home: &mut Home) {
+        let (peer, by, addresses) = (self.id, live.by, live.agent.candidates().collect());
+        home.tell(NodeEvent::Introduced { peer, by, requested, addresses });
+        let before = self.punching.replace(live);
+        before.into_iter().for_each(|live| live.end(home));
+        self.awaiting_session = None;
+        self.after_agents(now, home);
     }
 
     /// Words of the peer that came by the rendezvous.
@@ -377,7 +391,8 @@ impl Peer {
             // The channel's own address means nothing to a person.
             Route::Relayed => home.relay_remote.unwrap_or(end.remote),
         };
-        home.tell(NodeEvent::Up { peer: self.id, session, route, remote, rtt: end.rtt });
+        let by = self.standing.as_ref().map(|live| live.by).filter(|_| route == Route::Direct);
+        home.tell(NodeEvent::Up { peer: self.id, session, route, remote, rtt: end.rtt, by });
     }
 
     pub(super) fn frame(&mut self, id: SessionId, frame: PeerFrame, rtt: Duration, home: &mut Home) {
