@@ -5,6 +5,7 @@ mod hostile;
 mod ipv6;
 mod judged;
 mod keys;
+mod lan;
 mod meeting;
 mod port_mapping;
 mod restarts;
