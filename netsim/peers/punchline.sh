@@ -7,6 +7,8 @@ side=$1 me=$2 peer=$3 join=$4 server=$5
 # A message is there in a moment, by the relay if need be; who will be direct is so in a second, or in a few where ports have to be
 # guessed. An attempt takes at most sixteen, and misses once in fifty: only after a second one do we know that a path was relayed for good.
 patience=30
+# It is about what lies between two networks, and the packets that it takes.
+export PUNCHLINE_NO_LAN=1
 
 # The link names one of the server's addresses, and we may speak the other version of IP.
 case $server in *:*) server="[$server]" ;; esac

@@ -20,17 +20,28 @@ const AT_ONCE: Duration = Duration::from_secs(20);
 pub trait Computer: Clone {
     /// Starts a program there.
     fn start(&self, command: Command) -> netsim::netns::Result<Process>;
+
+    /// Does something there.
+    fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> netsim::netns::Result<T>;
 }
 
 impl Computer for netsim::netns::Host {
     fn start(&self, command: Command) -> netsim::netns::Result<Process> {
         self.spawn(command)
     }
+
+    fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> netsim::netns::Result<T> {
+        self.enter(act)
+    }
 }
 
 impl Computer for netsim::wire::Host {
     fn start(&self, command: Command) -> netsim::netns::Result<Process> {
         self.spawn(command)
+    }
+
+    fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> netsim::netns::Result<T> {
+        self.enter(act)
     }
 }
 

@@ -2,15 +2,20 @@
 //! can do.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use common::lan::{Announcement, LanNonce, LanTag, MAX_TAGS};
+use common::link::{Link, Rendezvous};
 use e2e::talking::say;
-use e2e::{Person, Running, World, router_of};
+use e2e::{Firewall, Person, Running, World, router_of, start_rendezvous};
 use netsim::model::behaviour::{Filtering, Hairpinning, Mapping};
+use netsim::model::{Line, presets};
 use netsim::netns::{Host, KernelRouter, Router, in_namespaces};
+use netsim::wire::Internet;
 use serde_json::Value;
 
 use crate::{SOON, say_both, talk};
@@ -130,6 +135,39 @@ fn a_router_with_loopback_is_not_needed_for_what_the_lan_can_do() {
 }
 
 #[test]
+fn in_each_version_of_ip_the_rendezvous_alone_brings_two_behind_one_router_together_over_their_lan() {
+    in_namespaces(|| {
+        for (access, six) in [("hairpin", false), ("ipv6_firewall", true), ("dual_stack", false), ("dual_stack", true)]
+        {
+            let net = Internet::new(1)?;
+            let server = net.public_host("rendezvous")?;
+            let listen: Vec<String> =
+                server.addresses().iter().map(|ip| SocketAddr::new(ip, 3478).to_string()).collect();
+            let folder = tempfile::tempdir()?;
+            let (_running, join) = start_rendezvous(&server, &listen, folder.path())?;
+            let Link::Join(rendezvous) = join.trim().parse()? else { return Err("a link to join".into()) };
+            let reached = server.addresses().iter().find(|ip| ip.is_ipv6() == six).context("it has both")?;
+            let join = Link::Join(Rendezvous { host: reached.to_string(), ..rendezvous }).to_string();
+            let home = net.site("home", &presets::named(access).context("a preset")?.access, Line::default());
+            let person = |name: &str| Person::new(name, &home.host(name)?, folder.path(), &join);
+            let (alice, bob) = (person("alice")?, person("bob")?);
+            alice.add(&bob)?;
+            bob.add(&alice)?;
+            let mut bobs = bob.chat(&alice)?;
+            bobs.expect("registered", SOON);
+            let mut alices = alice.chat(&bob)?;
+            for (side, other) in [(&mut alices, &bob), (&mut bobs, &alice)] {
+                let remote: SocketAddr = side.expect_direct(SOON)["remote"].as_str().context("an address")?.parse()?;
+                let own: Vec<IpAddr> = other.host().addresses().iter().collect();
+                assert!(own.contains(&remote.ip()), "{access}: {remote} is none of {own:?}");
+            }
+            say_both(&mut alices, &mut bobs);
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_talk_over_the_lan_does_not_notice_that_the_uplink_dies_and_is_back() {
     in_namespaces(|| {
         let mut home = Home::new(Router::home())?;
@@ -230,6 +268,52 @@ fn a_neighbour_who_is_no_contact_hears_nothing_of_us() {
     });
 }
 
+#[test]
+fn a_neighbour_who_floods_gets_not_one_packet_and_does_not_keep_contacts_apart() {
+    in_namespaces(|| {
+        let home = Home::without_the_world()?;
+        let carol = home.router.host("carol")?;
+        let mut bobs = home.bob.run()?;
+        bobs.expect("rendezvous_lost", SOON);
+        let before = bobs.processor_time();
+        let floods = carol.udp(0)?;
+        floods.set_broadcast(true)?;
+        let (port, over) = (floods.local_addr()?.port(), AtomicBool::new(false));
+        let (sent, found) = thread::scope(|scope| {
+            let flood = scope.spawn(|| {
+                let everybody = (Ipv4Addr::BROADCAST, BROADCAST);
+                let each = |number| floods.send_to(&announcement(number, port).encode(), everybody).is_ok();
+                (0..AT_MOST).take_while(|_| !over.load(Ordering::Relaxed)).filter(|number| each(*number)).count()
+            });
+            let found = home.alice.start(&["ping", "bob"]).map(|mut ping| {
+                let found = ping.expect("summary", SOON).event;
+                assert_eq!(ping.exit_code(SOON), 0, "{}", ping.transcript());
+                found
+            });
+            over.store(true, Ordering::Relaxed);
+            (flood.join(), found)
+        });
+        let (sent, found) = (sent.map_err(|_| "the flood broke off")?, found?);
+        println!("{sent} announcements cost {:?} of his processor; {found}", bobs.processor_time() - before);
+        assert!(sent > 1_000, "it was a flood");
+        assert!(found["direct_ms"].as_f64().is_some_and(|ms| ms < FOUND.as_secs_f64() * 1000.0), "{found}");
+        floods.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let answer = floods.recv_from(&mut [0; 2048]).map(|(_, from)| from);
+        assert!(answer.is_err(), "{answer:?} has answered");
+        Ok(())
+    });
+}
+
+/// So many packets a flood has, if nobody ends it.
+const AT_MOST: u32 = 200_000;
+
+/// One that is for nobody.
+fn announcement(number: u32, port: u16) -> Announcement {
+    let mut nonce = [0; 16];
+    nonce[..4].copy_from_slice(&number.to_be_bytes());
+    Announcement { nonce: LanNonce(nonce), port, tags: vec![LanTag(*b"stranger"); MAX_TAGS] }
+}
+
 /// One router, two computers.
 struct Home {
     alice: Person,
@@ -261,9 +345,11 @@ impl Home {
         self
     }
 
-    fn drop_on_both(&self, dropped: Option<&str>) -> Result<()> {
+    fn drop_on_both(&self, dropped: Option<u16>) -> Result<()> {
         let Some(port) = dropped else { return Ok(()) };
-        [&self.alice, &self.bob].into_iter().try_for_each(|person| drop_udp(person.host(), port))
+        [&self.alice, &self.bob]
+            .into_iter()
+            .try_for_each(|person| Firewall::against_port(person.host(), port).map(drop))
     }
 
     /// Bob is there; Alice comes and says something at once. How long it takes from her start until he reads it.
@@ -293,22 +379,9 @@ impl Home {
     }
 }
 
-const MULTICAST: &str = "5353";
-const BROADCAST: &str = "24788";
-
-/// Nothing to this port leaves this computer, nor comes in.
-fn drop_udp(host: &Host, port: &str) -> Result<()> {
-    let rule =
-        |hook: &str| format!(" chain {hook} {{\n  type filter hook {hook} priority 0\n  udp dport {port} drop\n }}\n");
-    let rules = format!("table inet deaf_{port} {{\n{}{}}}\n", rule("input"), rule("output"));
-    let status = host.enter(|| -> std::io::Result<_> {
-        let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
-        nft.stdin.take().map(|mut stdin| stdin.write_all(rules.as_bytes())).transpose()?;
-        nft.wait()
-    })?;
-    ensure!(status?.success(), "nft refuses\n{rules}");
-    Ok(())
-}
+/// The port of multicast DNS (RFC 6762).
+const MULTICAST: u16 = 5353;
+const BROADCAST: u16 = common::lan::PORT;
 
 /// Datagrams to groups and to everybody that have left this computer (`IpExt` of proc_net_netstat).
 fn said_to_all(host: &Host) -> Result<u64> {

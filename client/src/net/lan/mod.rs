@@ -10,12 +10,14 @@
 //! IPv4. Nothing is taken from an address that is not on one of our own networks, so reflectors of multicast DNS between networks do
 //! not help. Records are not withdrawn at the end; they run out after two minutes.
 
+mod intake;
 mod places;
 mod records;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use common::lan::{Announcement, PORT};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -23,6 +25,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::node::Audience;
+use intake::Intake;
 use places::{Place, places};
 use records::Said;
 
@@ -35,6 +38,8 @@ const MDNS_TTL: u32 = 255;
 const LONGEST: usize = 9000;
 /// What waits for the driver; more is a flood.
 const QUEUE: usize = 64;
+/// After an error of a socket, in case it is one that comes again and again.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// What was heard.
 #[derive(Debug)]
@@ -141,14 +146,17 @@ enum Kind {
 
 /// Until nobody wants to hear any more.
 async fn listen(socket: Arc<UdpSocket>, kind: Kind, places: Places, heard: mpsc::Sender<Overheard>) {
-    let mut buffer = vec![0; LONGEST];
+    let (mut buffer, mut intake) = (vec![0; LONGEST], Intake::new(Instant::now()));
     loop {
         let received = tokio::select! {
             received = socket.recv_from(&mut buffer) => received,
             () = heard.closed() => return,
         };
         // What a datagram of ours met on its way (ICMP) is told by such errors.
-        let Ok((length, source)) = received else { continue };
+        let Ok((length, source)) = received else {
+            tokio::time::sleep(AFTER_ERROR).await;
+            continue;
+        };
         let near = places.read().unwrap_or_else(PoisonError::into_inner).iter().any(|place| place.has(source.ip()));
         if !near {
             continue;
@@ -163,6 +171,9 @@ async fn listen(socket: Arc<UdpSocket>, kind: Kind, places: Places, heard: mpsc:
                 Said::Nothing => vec![],
             },
         };
+        if all.is_empty() || !intake.take(source.ip(), Instant::now()) {
+            continue;
+        }
         // A full queue is a flood, and is dropped as a full socket buffer would.
         all.into_iter().for_each(|one| drop(heard.try_send(one)));
     }

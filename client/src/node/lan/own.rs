@@ -74,7 +74,9 @@ impl Own {
             left: VecDeque::new(),
             multicast_at: None,
         };
-        own.renew(contacts, now, home).then_some(own)
+        let announces = own.renew(contacts, now, home);
+        own.before = None;
+        announces.then_some(own)
     }
 
     /// Takes another nonce, and tells everybody. `false`: there is no randomness.
