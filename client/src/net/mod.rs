@@ -198,3 +198,16 @@ async fn open_lan() -> (Option<LanSockets>, mpsc::Receiver<Overheard>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_tries_the_programs_out_on_one_machine_tells_no_network_of_it() {
+        let key = Identity::from_seed(&[9; 32]).peer_id();
+        let at = |host: &str| is_here(&Rendezvous { host: host.into(), port: 3478, key, tunnel: None });
+        assert!(["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "localhost", "LocalHost"].into_iter().all(at));
+        assert!(!["11.1.1.1", "2001:db8::1", "example.org", "localhost.example.org"].into_iter().any(at));
+    }
+}

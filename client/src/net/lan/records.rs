@@ -1,7 +1,7 @@
 //! Announcements as records of DNS-SD (RFC 6763) in multicast DNS (RFC 6762).
 //!
 //! Each announcement is an instance of the service, with a name made of its own random bytes, and stands in the TXT record under
-//! the key `a`. SRV and A are there for browsers of services; we take the address from the packet itself.
+//! the key `a`. Names that are random need no probing (RFC 6762, section 8.1). SRV and A are there for browsers of services; we take the address from the packet itself.
 
 use std::net::Ipv4Addr;
 

@@ -47,7 +47,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// When a call is sent, in milliseconds after the first time; after the last one it is given up.
 const CALL: [u64; 6] = [0, 150, 400, 900, 1_900, 3_000];
 /// Pauses between two calls of one contact, in milliseconds; the last one repeats.
-const PAUSES: [u64; 5] = [1_000, 2_000, 5_000, 10_000, 30_000];
+const PAUSES: [u64; 5] = [1_000, 2_000, 5_000, 15_000, 60_000];
 /// If we cannot seal anything.
 const LONG_PAUSE: Duration = Duration::from_secs(30);
 /// How often a repeated call is answered again.
