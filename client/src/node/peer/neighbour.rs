@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::candidate::Contents;
 use common::introduction::IntroductionId;
+use common::path::purse::INTRODUCTIONS;
 use common::path::{self, Agent};
 use common::session::Route;
 
@@ -60,6 +61,10 @@ impl Peer {
         now: Instant,
         home: &mut Home,
     ) {
+        if !self.introductions.take(INTRODUCTIONS, now) {
+            tracing::debug!("met more often than anybody needs");
+            return;
+        }
         let config = path::Config {
             introduction,
             own_reflexive: home.own_reflexive(),
