@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/example.py");
+const RULER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shared/ruler.py");
 /// What comes at once comes by then on any machine.
 const SURELY: Duration = Duration::from_secs(30);
 
@@ -100,6 +101,86 @@ fn what_cannot_be_is_refused_with_what_to_do() {
     assert!(refused(&["--driver", "wire", "--kinds", "home,home", "--peer", "true"]).contains("twice"));
     assert!(refused(&["--driver", "wire", "--kinds", "hoem", "--peer", "true"]).contains("there is no kind `hoem`"));
     assert!(refused(&["--driver", "wire", "--trace", "--peer", "true"]).contains("virtual time"));
+    assert!(refused(&["--driver", "wire", "--pairs", "home", "--peer", "true"]).contains("home:mobile"));
+    let unknown = refused(&["--driver", "wire", "--pairs", "home:hoem", "--peer", "true"]);
+    assert!(unknown.contains("no kind `hoem`") && unknown.contains("symmetric_block_512"), "{unknown}");
+    assert!(refused(&["--pairs", "home:home"]).contains("add --driver wire"));
+    assert!(refused(&["--flows", "5"]).contains("add --driver wire"));
+    assert!(refused(&["--driver", "wire", "--pcap", "--peer", "true"]).contains("--keep"));
+    let far = ["--driver", "wire", "--delay", "20", "--delay-between", "41", "--peer", "true"];
+    assert!(refused(&far).contains("at most twice the delay"));
+}
+
+#[test]
+fn named_pairs_are_met_in_their_order_and_each_is_a_line_with_its_figures() {
+    let pairs = ["--pairs", "home:full_cone,symmetric_random:home,symmetric_in_a_row:symmetric_block_512"];
+    let run = |format| matrix(&[&["--driver", "wire", "--meetings", "2", "--format", format], &pairs[..]].concat());
+    let output = run("json");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let table: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cells = table["cells"].as_array().unwrap();
+    let names: Vec<_> =
+        cells.iter().map(|cell| [&cell["row"], &cell["column"]].map(|kind| kind.as_str().unwrap())).collect();
+    assert_eq!(
+        names,
+        [["home", "full_cone"], ["symmetric_random", "home"], ["symmetric_in_a_row", "symmetric_block_512"]]
+    );
+    let each = cells[0]["figures"]["each"].as_array().unwrap();
+    assert_eq!(each.iter().map(|met| met["seed"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert!(each.iter().all(|met| met["direct_ms"].is_u64() && met["first_message_ms"].is_u64()), "{each:?}");
+    assert_eq!((&cells[0]["figures"]["within_3_s"], &cells[1]["figures"]["within_12_s"]), (&2.into(), &0.into()));
+
+    let output = run("markdown");
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(list.contains("\n| home × full_cone | 2/2 | 2/2 | 100 % | 100 % | "), "{list}");
+    assert!(list.contains("10 ms one way to the server and 20 ms between two houses"), "{list}");
+    let output = run("text");
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(list.contains("\nsymmetric_random × home ") && !list.contains("R ="), "{list}");
+}
+
+#[test]
+fn the_houses_are_as_far_from_the_server_and_from_each_other_as_is_said_behind_the_kernels_routers_too() {
+    for (driver, pair) in [("wire", "full_cone:open"), ("netns", "full_cone:full_cone")] {
+        let output = measured(
+            &["--driver", driver, "--delay", "20", "--delay-between", "15", "--pairs", pair, "--patience", "20"],
+            "distance {server.address} {me} {peer}",
+        );
+        // Who measures says no word of a message, and ends with 0 if the distances are right.
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(table.matches("ended with exit code 0").count(), 2, "{driver}: {table}");
+    }
+}
+
+#[test]
+fn other_flows_take_ports_of_each_nat() {
+    for (flows, least, most) in [("0", "0", "0"), ("50", "10", "200")] {
+        let output = measured(
+            &["--driver", "wire", "--flows", flows, "--pairs", "symmetric_in_a_row:symmetric_in_a_row"],
+            &format!("ports {{server.address}} {{me}} {{peer}} {least} {most}"),
+        );
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(table.contains(" 1/1 "), "{flows} flows: {table}");
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_meeting_is_what_was_said_and_what_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    let keep = ["--driver", "wire", "--kinds", "home", "--keep", kept.to_str().unwrap(), "--pcap"];
+    for again in ["1", "1-2"] {
+        assert_eq!(matrix(&keep).status.code(), Some(0));
+        let meeting = kept.join(again).join("0-home-home");
+        for name in ["alice-0", "bob-0"] {
+            let said = fs::read_to_string(meeting.join(format!("{name}.said"))).unwrap();
+            assert!(said.contains(r#""event": "path""#), "{said}");
+            for place in [name.to_owned(), format!("{name}-house")] {
+                let captured = fs::metadata(meeting.join(format!("{place}.pcapng"))).unwrap().len();
+                assert!(captured > 500, "{place}: {captured} bytes");
+            }
+        }
+    }
 }
 
 #[test]
@@ -125,6 +206,12 @@ fn ctrl_c_stops_every_meeting_and_leaves_neither_programs_nor_files() {
     let (gone, all_gone) = mpsc::channel();
     thread::spawn(move || gone.send(pipe.read_line(&mut String::new()).unwrap()));
     assert_eq!(all_gone.recv_timeout(SURELY), Ok(0), "a program is left");
+}
+
+/// With somebody who measures the house.
+fn measured(arguments: &[&str], what: &str) -> Output {
+    let [serve, peer] = ["serve", what].map(|what| format!("python3 {RULER} {what}"));
+    netsim(&[arguments, &["--server", &serve, "--peer", &peer]].concat())
 }
 
 /// With the example of the documentation.

@@ -11,7 +11,7 @@ use netsim::matrix::programs::{How, Programs, run};
 use netsim::matrix::{Cell, Plan};
 use netsim::netns::in_namespaces;
 use netsim::oracle::Verdict;
-use netsim::scenario::{Driver, Interrupt};
+use netsim::scenario::Driver;
 
 #[test]
 fn every_pair_of_kinds_becomes_direct_exactly_where_the_oracle_says_so() {
@@ -25,7 +25,7 @@ fn every_pair_of_kinds_becomes_direct_exactly_where_the_oracle_says_so() {
             // Waiting for those who will not meet costs no processor.
             jobs: 12,
             patience: Duration::from_secs(60),
-            interrupt: Interrupt::default(),
+            ..How::default()
         };
         let plan = Plan { meetings: 1, ..Plan::default() };
         let table = run(&plan, &Programs::punchline(Driver::Wire, binaries)?, &how, |_, _| {})?;

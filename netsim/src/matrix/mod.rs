@@ -9,11 +9,14 @@
 //! - `programs`: any two real programs in real hosts (Linux), held to [`oracle::plain_path`](crate::oracle::plain_path). What is
 //!   asked of them stands in `netsim/docs/matrix.md`.
 //!
-//! Both fill a [`Table`], which `render` prints as text, Markdown and JSON, `heat_map` draws, and `page` makes a page of.
+//! Both fill a [`Table`], which `render` prints as text, Markdown and JSON, `heat_map` draws, and `page` makes a page of. Of many
+//! meetings of real programs `figures` makes a list: counts, shares and times.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod figures;
 mod heat_map;
+pub mod kinds;
 #[cfg(feature = "punchline")]
 mod machines;
 mod page;
@@ -26,6 +29,7 @@ mod table;
 mod tests;
 
 use crate::model::{Preset, presets};
+pub use figures::{Figures, Met};
 #[cfg(feature = "punchline")]
 pub use machines::{LATE, run, study, trace};
 pub use table::{Cell, Expected, Percentiles, Table, Timing, Word};

@@ -60,6 +60,12 @@ impl Table {
         }
         let _ = writeln!(out, "\n\n{LEGEND}\n\n{}", self.summary());
         self.text_together(&mut out, width);
+        out + &self.text_of_disagreements()
+    }
+
+    /// What is not by this driver, and what is not as the oracle says; nothing if there is neither.
+    pub fn text_of_disagreements(&self) -> String {
+        let mut out = String::new();
         self.text_refusals(&mut out);
         for cell in self.disagreements() {
             let expected = cell.expected_in_words();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Figures;
 use crate::oracle::{Judgement, Relation, Verdict};
 
 /// When the one who is asked hears of it.
@@ -61,6 +62,9 @@ pub struct Cell {
     pub direct_ms: Option<Percentiles>,
     /// Datagrams that both sides sent.
     pub packets: Option<Percentiles>,
+    /// What real programs tell beyond that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
     /// Why there was no meeting: the driver has no such network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_by_this_driver: Option<String>,
@@ -201,6 +205,7 @@ mod tests {
             message_ms: None,
             direct_ms: None,
             packets: None,
+            figures: None,
             not_by_this_driver: None,
             trouble: None,
         }

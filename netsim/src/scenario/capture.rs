@@ -37,7 +37,7 @@ const ARPHRD_LOOPBACK: u16 = 772;
 const WAN: usize = 2;
 
 /// A capture at work; it ends, with all that was sent before, when it is finished or dropped.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     ear: Ear,
     thread: Option<JoinHandle<Option<String>>>,
 }
@@ -52,7 +52,7 @@ enum Ear {
 
 impl Capture {
     /// Begins to write what a host, or the outer interface of a router, sends and receives to `PLACE.pcapng` in the folder.
-    pub(super) fn start(lab: &dyn Lab, place: &str, is_router: bool, folder: &Path) -> io::Result<Capture> {
+    pub(crate) fn start(lab: &dyn Lab, place: &str, is_router: bool, folder: &Path) -> io::Result<Capture> {
         let mut film = Film::new(place, folder, LARGEST_FILE)?;
         let thread = thread::Builder::new().name(format!("capture {place}"));
         if let Some(site) = lab.modelled(place)

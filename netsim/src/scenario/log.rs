@@ -87,7 +87,16 @@ impl Log {
 
     /// The last lines, for a failure, with the time since the program's start.
     pub(super) fn transcript(&self, started: Instant) -> String {
-        let skipped = self.lines.len().saturating_sub(SHOWN);
+        self.last_lines(SHOWN, started)
+    }
+
+    /// All lines that are kept, in the same way.
+    pub(super) fn all_lines(&self, started: Instant) -> String {
+        self.last_lines(usize::MAX, started)
+    }
+
+    fn last_lines(&self, count: usize, started: Instant) -> String {
+        let skipped = self.lines.len().saturating_sub(count);
         let mut text = String::new();
         if skipped + self.gone > 0 {
             text += &format!("({} earlier lines)\n", skipped + self.gone);

@@ -52,6 +52,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub(crate) use capture::Capture;
+pub(crate) use file::Made;
 pub use lab::Driver;
 pub(crate) use lab::Lab;
 pub(crate) use log::Found;

@@ -157,6 +157,11 @@ impl Running {
         lock(&self.heard).log.last_object()
     }
 
+    /// All that is kept of what it said.
+    pub(crate) fn all_lines(&self) -> String {
+        lock(&self.heard).log.all_lines(self.started)
+    }
+
     /// Its last lines, for a failure.
     pub(crate) fn transcript(&self) -> String {
         lock(&self.heard).log.transcript(self.started)

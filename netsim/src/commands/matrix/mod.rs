@@ -83,7 +83,7 @@ impl DriverName {
 enum Format {
     /// For a terminal
     Text,
-    /// As docs/nat-matrix.md; of the matrix in virtual time
+    /// As docs/nat-matrix.md; of real programs, a line for each pair
     Markdown,
     /// For programs
     Json,
@@ -135,7 +135,12 @@ fn show(table: &Table, format: Format) -> anyhow::Result<ExitCode> {
         Format::Html => table.html(),
     };
     print(&printed)?;
-    Ok(if table.disagreements().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verdict(table))
+}
+
+/// Is it as it should be?
+fn verdict(table: &Table) -> ExitCode {
+    if table.disagreements().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// How far it is, on a terminal.

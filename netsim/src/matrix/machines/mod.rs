@@ -143,6 +143,7 @@ impl Job<'_> {
             message_ms: Percentiles::of_times(meetings.iter().filter_map(|meeting| meeting.exchanged)),
             direct_ms: Percentiles::of_times(times.iter().copied()),
             packets: Percentiles::of(meetings.iter().map(|meeting| u64::from(meeting.packets)).collect()),
+            figures: None,
             not_by_this_driver: None,
             trouble: None,
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::story::{Ending, Story};
 use super::town::Town;
+use crate::matrix::Met;
 use crate::model::Preset;
 use crate::scenario::{Running, in_words};
 
@@ -17,11 +18,29 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What came of a meeting.
 #[derive(Debug, Clone)]
 pub(super) struct Meeting {
+    pub(super) seed: u64,
     pub(super) ending: Ending,
     /// Datagrams that both hosts sent.
     pub(super) packets: u64,
     /// What both said last, if nothing was exchanged.
     pub(super) trouble: Option<String>,
+}
+
+impl Meeting {
+    /// What of it goes into the figures of its cell.
+    pub(super) fn figures(&self) -> Met {
+        let Ending { direct, exchanged, heard, punched_ms, failed_attempts, .. } = self.ending;
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Met {
+            seed: self.seed,
+            first_message_ms: heard.map(ms),
+            message_ms: exchanged.map(ms),
+            direct_ms: direct.map(ms),
+            punched_ms: punched_ms.filter(|_| direct.is_some()),
+            failed_attempts,
+            packets: self.packets,
+        }
+    }
 }
 
 /// One of the two.
@@ -31,8 +50,9 @@ struct Side {
 }
 
 impl Town<'_> {
-    /// Lets these two meet. The number makes their names different from all others'.
-    pub(super) fn meet(&self, a: &Preset, b: &Preset, number: usize) -> Result<Meeting, Error> {
+    /// Lets these two meet, and tells them how long to wait for a direct path. The number makes their names different from
+    /// all others'.
+    pub(super) fn meet(&self, a: &Preset, b: &Preset, linger: Duration, number: usize) -> Result<Meeting, Error> {
         let folder = self.folder.join(format!("{number}-{}-{}", a.name, b.name));
         fs::create_dir_all(&folder)?;
         let mut settled = vec![];
@@ -43,10 +63,15 @@ impl Town<'_> {
             let host = self.settle(kind, name)?;
             let ipv4 = self.addresses(&host).iter().any(|ip| ip.is_ipv4());
             let mut values = self.values(ipv4, &folder);
-            for (placeholder, value) in [("side", side), ("me", name), ("peer", peer)] {
+            let linger = linger.as_secs().to_string();
+            for (placeholder, value) in [("side", side), ("me", name), ("peer", peer), ("linger", linger.as_str())] {
                 values.insert(placeholder.to_owned(), value.to_owned());
             }
             settled.push((host, self.programs.peer.filled(&values, &folder)?));
+        }
+        let mut captures = vec![];
+        for (host, _) in settled.iter().filter(|_| self.how.pcap && self.how.keep.is_some()) {
+            captures.extend(self.capture(host, &folder)?);
         }
         // Both houses stand before anybody begins.
         let mut sides = vec![];
@@ -69,13 +94,18 @@ impl Town<'_> {
             *story = Story::of(lines.iter().map(|(at, line)| (*at, line.as_str())), succeeded);
             let said = side.running.transcript();
             let what = if said.is_empty() { "and said nothing" } else { "and said last (! on standard error)" };
+            if self.how.keep.is_some() {
+                fs::write(folder.join(format!("{}.said", side.host)), side.running.all_lines())?;
+            }
             transcripts += &format!("--- {} {ended} {what}\n{said}", side.host);
         }
         let ending = Story::ending(stories, started);
         // The programs first, then their files.
-        drop(sides);
-        fs::remove_dir_all(&folder)?;
-        Ok(Meeting { ending, packets, trouble: ending.exchanged.is_none().then_some(transcripts) })
+        drop((sides, captures));
+        if self.how.keep.is_none() {
+            fs::remove_dir_all(&folder)?;
+        }
+        Ok(Meeting { seed: self.seed, ending, packets, trouble: ending.exchanged.is_none().then_some(transcripts) })
     }
 
     /// Until both have ended, or one has failed and the other had its last words.

@@ -4,10 +4,16 @@
 //! which `peer` runs ([`Programs`]); when both have ended, their lines are a story, and two stories have an ending. Pairs
 //! meet side by side: waiting for those who will not meet costs no processor.
 
-#![allow(clippy::disallowed_methods, reason = "real programs have real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real programs have real time, and whoever is beside them has real sockets"
+)]
 
 mod command;
+mod how;
 mod meeting;
+mod neighbour;
 mod story;
 mod town;
 
@@ -20,12 +26,13 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use super::{Cell, Expected, Percentiles, Plan, Table, Timing};
+use super::{Cell, Expected, Figures, Percentiles, Plan, Table, Timing};
 use crate::model::Preset;
 use crate::netns;
 use crate::oracle::{self, Relation, Verdict};
-use crate::scenario::{Driver, Interrupt};
+use crate::scenario::Driver;
 pub use command::CommandLine;
+pub use how::{How, LINGER};
 use meeting::Meeting;
 use town::Town;
 
@@ -71,26 +78,12 @@ impl Programs {
                 "{peer}",
                 "{join}",
                 "{server.address}",
+                "{linger}",
             ])?,
             binaries,
             title: "Punchline".to_owned(),
         })
     }
-}
-
-/// How they are to meet.
-#[derive(Debug, Clone)]
-pub struct How {
-    /// Who carries the packets.
-    pub driver: Driver,
-    /// One way between a house and the Internet, if the driver has delay.
-    pub delay: Duration,
-    /// Pairs at a time.
-    pub jobs: usize,
-    /// Who is not done by then has failed.
-    pub patience: Duration,
-    /// Somebody may want to stop before the end.
-    pub interrupt: Interrupt,
 }
 
 /// Why there is no matrix.
@@ -126,6 +119,9 @@ pub enum Error {
     /// Files could not be made.
     #[error("files for the programs could not be made")]
     Files(#[from] io::Error),
+    /// Packets take the shortest way.
+    #[error("two houses cannot be farther from each other than by way of the server: at most twice the delay")]
+    TooFar,
     /// Somebody stopped it.
     #[error("stopped")]
     Interrupted,
@@ -138,19 +134,21 @@ pub fn run(
     how: &How,
     progress: impl Fn(usize, usize) + Sync,
 ) -> Result<Table, Error> {
-    let pairs: Vec<Pair<'_>> = pairs(plan, how.driver);
+    let lines = how.lines()?;
+    let pairs: Vec<Pair<'_>> = pairs(plan, how);
     let files = tempfile::Builder::new().prefix("netsim-matrix-").tempdir()?;
+    let folder = how.keep.as_deref().unwrap_or(files.path());
     let able = || pairs.iter().enumerate().filter(|(_, pair)| pair.refusal.is_none());
     let all = able().count() * usize::try_from(plan.meetings).unwrap_or(usize::MAX);
     let (done, mut meetings) = (AtomicUsize::new(0), vec![vec![]; pairs.len()]);
     for seed in plan.seed..plan.seed.saturating_add(plan.meetings) {
-        let town = Town::build(programs, how, seed, files.path())?;
+        let town = Town::build(programs, how, lines, seed, folder)?;
         let waiting = Mutex::new(able());
         let over = Mutex::new(Ok(Vec::with_capacity(pairs.len())));
         let work = || {
             // A lock that is poisoned is somebody else's panic, and the scope passes that on.
             while let Some((index, pair)) = waiting.lock().ok().and_then(|mut waiting| waiting.next()) {
-                let met = town.meet(pair.a, pair.b, index);
+                let met = town.meet(pair.a, pair.b, pair.linger(how), index);
                 let Ok(mut over) = over.lock() else { return };
                 match (met, &mut *over) {
                     (Ok(meeting), Ok(over)) => over.push((index, meeting)),
@@ -169,11 +167,23 @@ pub fn run(
             meetings[index].push(meeting);
         }
     }
+    let mut kinds: Vec<&Preset> = vec![];
+    match &how.pairs {
+        None => kinds.extend(&plan.kinds),
+        Some(pairs) => {
+            let named = pairs.iter().flatten();
+            named.for_each(|kind| {
+                if !kinds.iter().any(|known| known.name == kind.name) {
+                    kinds.push(kind)
+                }
+            });
+        }
+    }
     let cells = pairs.iter().zip(meetings).map(|(pair, meetings)| pair.cell(meetings)).collect();
     Ok(Table {
-        title: format!("{} with real programs, on the driver {}", programs.title, how.driver),
-        kinds: plan.kinds.iter().map(|kind| kind.name.to_owned()).collect(),
-        stands_for: plan.kinds.iter().map(|kind| kind.stands_for.to_owned()).collect(),
+        title: format!("{} with real programs, {}", programs.title, how.in_words()),
+        kinds: kinds.iter().map(|kind| kind.name.to_owned()).collect(),
+        stands_for: kinds.iter().map(|kind| kind.stands_for.to_owned()).collect(),
         seed: plan.seed,
         meetings: plan.meetings,
         cells,
@@ -189,30 +199,39 @@ struct Pair<'a> {
     expected: Expected,
 }
 
-fn pairs(plan: &Plan, driver: Driver) -> Vec<Pair<'_>> {
-    let pairs = plan.kinds.iter().enumerate().flat_map(|(n, a)| plan.kinds[n..].iter().map(move |b| (a, b)));
-    let refusal = |kind: &Preset| driver.refusal_of(&kind.access).map(|reason| format!("{}: {reason}", kind.name));
-    let pair = |(a, b): (&'_ Preset, &'_ Preset)| (refusal(a).or_else(|| refusal(b)), expected(a, b, driver));
-    pairs
-        .map(|(a, b)| (a, b, pair((a, b))))
-        .map(|(a, b, (refusal, expected))| Pair { a, b, refusal, expected })
-        .collect()
+fn pairs<'a>(plan: &'a Plan, how: &'a How) -> Vec<Pair<'a>> {
+    let of_kinds = || plan.kinds.iter().enumerate().flat_map(|(n, a)| plan.kinds[n..].iter().map(move |b| (a, b)));
+    let pairs: Vec<(&Preset, &Preset)> = match &how.pairs {
+        None => of_kinds().collect(),
+        Some(pairs) => pairs.iter().map(|[a, b]| (a, b)).collect(),
+    };
+    let refusal = |kind: &Preset| how.driver.refusal_of(&kind.access).map(|reason| format!("{}: {reason}", kind.name));
+    let pair = |(a, b)| Pair { a, b, refusal: refusal(a).or_else(|| refusal(b)), expected: expected(a, b, how) };
+    pairs.into_iter().map(pair).collect()
 }
 
 /// With a delay nobody's first probe comes before the other's own; without, that is a matter of luck. Where ports have to be
 /// guessed it is a matter of what the program does.
-fn expected(a: &Preset, b: &Preset, driver: Driver) -> Expected {
+fn expected(a: &Preset, b: &Preset, how: &How) -> Expected {
     let (a, b) = (&a.access, &b.access);
     let spoilt = || !oracle::plain_path_when_late(a, b) || !oracle::plain_path_when_late(b, a);
     match oracle::reachable(a, b, Relation::Separate) {
         Verdict::Relayed => Expected::NoPath,
         Verdict::DirectWithPrediction { .. } | Verdict::DirectByChance { .. } => Expected::Either,
-        Verdict::Direct if driver == Driver::Netns && spoilt() => Expected::Either,
+        Verdict::Direct if !how.has_lines() && spoilt() => Expected::Either,
         Verdict::Direct => Expected::Direct,
     }
 }
 
 impl Pair<'_> {
+    /// How long the two are to wait for a direct path.
+    fn linger(&self, how: &How) -> Duration {
+        let [possible, impossible] = how.linger;
+        let (a, b) = (&self.a.access, &self.b.access);
+        let hopeless = oracle::direct_path_possible(a, b, Relation::Separate).verdict == Verdict::Relayed;
+        if hopeless { impossible } else { possible }
+    }
+
     fn cell(&self, meetings: Vec<Meeting>) -> Cell {
         let direct = || meetings.iter().filter_map(|meeting| meeting.ending.direct);
         let exchanged = || meetings.iter().filter_map(|meeting| meeting.ending.exchanged);
@@ -231,6 +250,7 @@ impl Pair<'_> {
             message_ms: Percentiles::of_times(exchanged()),
             direct_ms: Percentiles::of_times(direct()),
             packets: Percentiles::of(meetings.iter().map(|meeting| meeting.packets).collect()),
+            figures: (!meetings.is_empty()).then(|| Figures::of(meetings.iter().map(Meeting::figures).collect())),
             not_by_this_driver: self.refusal.clone(),
             trouble: meetings.into_iter().find_map(|meeting| meeting.trouble),
         }

@@ -10,6 +10,10 @@ pub(super) struct Story {
     asked: Option<Instant>,
     direct: Option<Instant>,
     message: Option<Instant>,
+    /// From the introduction to the first probe that came through, as it says itself.
+    punched_ms: Option<u64>,
+    /// Attempts that found no path.
+    failed_attempts: usize,
     /// Did it end with 0?
     succeeded: bool,
 }
@@ -21,8 +25,14 @@ pub(super) struct Ending {
     pub(super) direct: Option<Duration>,
     /// When both had the other's message; none if somebody failed.
     pub(super) exchanged: Option<Duration>,
+    /// When the one who was asked had the other's, if that was so.
+    pub(super) heard: Option<Duration>,
     /// One had a direct path and the other had not.
     pub(super) one_sided: bool,
+    /// The later of what both say, if both do.
+    pub(super) punched_ms: Option<u64>,
+    /// Attempts of both that found no path.
+    pub(super) failed_attempts: usize,
 }
 
 impl Story {
@@ -36,6 +46,14 @@ impl Story {
                 (Some("asked"), _) => &mut story.asked,
                 (Some("path"), Some("direct")) => &mut story.direct,
                 (Some("message"), _) => &mut story.message,
+                (Some("punched"), _) => {
+                    story.punched_ms = story.punched_ms.or_else(|| milliseconds(&object["after_ms"]));
+                    continue;
+                }
+                (Some("no_path"), _) => {
+                    story.failed_attempts += 1;
+                    continue;
+                }
                 _ => continue,
             };
             moment.get_or_insert(at);
@@ -51,8 +69,22 @@ impl Story {
             |one: Option<Instant>, other: Option<Instant>| Some(one?.max(other?).saturating_duration_since(asked));
         let exchanged = both(a.message, b.message).filter(|_| a.succeeded && b.succeeded);
         let direct = both(a.direct, b.direct).filter(|_| exchanged.is_some());
-        Ending { direct, exchanged, one_sided: a.direct.is_some() != b.direct.is_some() }
+        let heard = b.message.filter(|_| exchanged.is_some()).map(|at| at.saturating_duration_since(asked));
+        Ending {
+            heard,
+            direct,
+            exchanged,
+            one_sided: a.direct.is_some() != b.direct.is_some(),
+            punched_ms: a.punched_ms.zip(b.punched_ms).map(|(a, b)| a.max(b)),
+            failed_attempts: a.failed_attempts + b.failed_attempts,
+        }
     }
+}
+
+/// As whole ones; what is no time is none.
+fn milliseconds(value: &Value) -> Option<u64> {
+    let span = Duration::try_from_secs_f64(value.as_f64()? / 1000.0).ok()?;
+    u64::try_from(span.as_millis()).ok()
 }
 
 #[cfg(test)]
@@ -79,9 +111,10 @@ mod tests {
     fn a_meeting_is_direct_when_both_say_so_and_both_have_the_others_message() {
         let met = ending(&["hello", DIRECT, MESSAGE], &[DIRECT, "{}", MESSAGE, MESSAGE]);
         let milliseconds = |n| Some(Duration::from_millis(n));
-        assert_eq!(met, Ending { direct: milliseconds(20), exchanged: milliseconds(30), one_sided: false });
+        assert_eq!((met.direct, met.exchanged, met.one_sided), (milliseconds(20), milliseconds(30), false));
         let asked = ending(&[ASKED, DIRECT, MESSAGE], &[DIRECT, MESSAGE]);
         assert_eq!((asked.direct, asked.exchanged), (milliseconds(10), milliseconds(20)));
+        assert_eq!(asked.heard, milliseconds(10), "the second has the first's message before");
     }
 
     #[test]
@@ -90,6 +123,18 @@ mod tests {
         assert!(relayed.direct.is_none() && relayed.exchanged.is_some() && !relayed.one_sided);
         let half = ending(&[DIRECT, MESSAGE], &[RELAYED, MESSAGE]);
         assert!(half.direct.is_none() && half.exchanged.is_some() && half.one_sided);
+    }
+
+    #[test]
+    fn what_programs_say_of_their_attempts_is_kept_and_the_later_probe_counts() {
+        let punched = |ms: &str| format!(r#"{{"event":"punched","after_ms":{ms}}}"#);
+        let (early, late) = (punched("41.8"), punched("1200.0"));
+        let failed = r#"{"event":"no_path"}"#;
+        let met = ending(&[failed, &late, &early, DIRECT, MESSAGE], &[failed, failed, &early, DIRECT, MESSAGE]);
+        assert_eq!((met.punched_ms, met.failed_attempts), (Some(1200), 3));
+        for one_silent in [&[DIRECT, MESSAGE][..], &[&punched("-1"), DIRECT, MESSAGE], &[&punched("{}"), MESSAGE]] {
+            assert_eq!(ending(&[&early, DIRECT, MESSAGE], one_silent).punched_ms, None);
+        }
     }
 
     #[test]

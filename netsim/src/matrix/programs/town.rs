@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,13 +15,16 @@ use std::time::{Duration, Instant};
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::neighbour::{self, Neighbour};
 use super::{Error, How, Programs};
-use crate::model::{Line, Preset};
+use crate::model::{Line, Preset, Random};
 use crate::netns;
-use crate::scenario::{Driver, Found, HostPlan, Lab, RouterPlan, Running};
+use crate::scenario::{Capture, Driver, Found, HostPlan, Lab, Made, RouterPlan, Running};
 
 /// The host of the server, also in placeholders: `{server.address}`.
 const SERVER: &str = "server";
+/// Where the flows of others go.
+const SINK: &str = "sink";
 /// A server that does not stand by then will not.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -28,9 +32,12 @@ const SOON: Duration = Duration::from_secs(20);
 pub(super) struct Town<'a> {
     // The order is that of the end: the server, then the network under it.
     _server: Option<Running>,
+    neighbours: Mutex<Vec<Neighbour>>,
     lab: Mutex<Box<dyn Lab + Send>>,
     pub(super) programs: &'a Programs,
     pub(super) how: &'a How,
+    /// Of each house.
+    line: Line,
     pub(super) seed: u64,
     /// What the server said about itself.
     variables: BTreeMap<String, String>,
@@ -41,8 +48,15 @@ pub(super) struct Town<'a> {
 
 impl<'a> Town<'a> {
     /// Builds the network, and starts the server if there is one.
-    pub(super) fn build(programs: &'a Programs, how: &'a How, seed: u64, files: &Path) -> Result<Town<'a>, Error> {
-        let folder = files.join(seed.to_string());
+    pub(super) fn build(
+        programs: &'a Programs,
+        how: &'a How,
+        [line, servers_line]: [Line; 2],
+        seed: u64,
+        files: &Path,
+    ) -> Result<Town<'a>, Error> {
+        // Of its own: who keeps files may run several matrices with the same seed.
+        let folder = fresh_folder(files, seed)?;
         let (tools, servers) = (folder.join("bin"), folder.join(SERVER));
         fs::create_dir_all(&tools)?;
         fs::create_dir_all(&servers)?;
@@ -54,11 +68,13 @@ impl<'a> Town<'a> {
             path.push(":");
             path.push(others);
         }
-        let mut lab = how.driver.real_lab(seed)?;
-        lab.add_host(SERVER, &HostPlan { at: 0, behind: None, addresses: 1, line: Line::default() })?;
-        let lab = Mutex::new(lab);
-        let variables = BTreeMap::new();
-        let mut town = Town { _server: None, lab, programs, how, seed, variables, path, folder };
+        let mut lab = how.carrier().real_lab(seed)?;
+        lab.add_host(SERVER, &HostPlan { at: 0, behind: None, addresses: 1, line: servers_line })?;
+        if how.flows > 0 {
+            lab.add_host(SINK, &HostPlan { at: 0, behind: None, addresses: 1, line: servers_line })?;
+        }
+        let (lab, variables, neighbours) = (Mutex::new(lab), BTreeMap::new(), Mutex::default());
+        let mut town = Town { _server: None, neighbours, lab, programs, how, line, seed, variables, path, folder };
         if let Some(command) = &programs.server {
             let values = town.values(true, &servers);
             let mut running = town.start(SERVER, command.filled(&values, &servers)?)?;
@@ -70,31 +86,55 @@ impl<'a> Town<'a> {
 
     /// A host in a house of its own; gives its name.
     pub(super) fn settle(&self, kind: &Preset, name: &str) -> Result<String, Error> {
-        let line = match self.how.driver {
-            Driver::Wire => Line::delay(self.how.delay),
-            _ => Line::default(),
-        };
-        let (house, host) = (format!("{name}-house"), name.to_owned());
+        let line = self.line;
+        let (house, host) = (house_of(name), name.to_owned());
         // The model's Internet speaks both versions of IP, and a house without routers may speak one.
-        let is_house = self.how.driver == Driver::Wire || !kind.access.routers.is_empty();
+        let is_house = self.how.carrier() == Driver::Wire || !kind.access.routers.is_empty();
+        let made_of = (self.how.has_kernel_routers() && self.how.has_lines()).then_some(Made::Kernel);
         let mut lab = self.lab();
         if is_house {
-            lab.add_router(
-                &house,
-                &RouterPlan {
-                    at: 0,
-                    access: kind.access.clone(),
-                    made_of: None,
-                    port_mapping: None,
-                    behind: None,
-                    line,
-                },
-            )?;
+            let access = kind.access.clone();
+            lab.add_router(&house, &RouterPlan { at: 0, access, made_of, port_mapping: None, behind: None, line })?;
         }
         // Nobody's way to the Internet is shorter for having no router.
         let line = if kind.access.routers.is_empty() { line } else { Line::default() };
-        lab.add_host(&host, &HostPlan { at: 0, behind: is_house.then_some(house), addresses: 1, line })?;
+        let plan = HostPlan { at: 0, behind: is_house.then_some(house), addresses: 1, line };
+        lab.add_host(&host, &plan)?;
+        let translates = kind.access.routers.iter().any(|router| router.ipv4.is_some());
+        if self.how.flows > 0 && translates {
+            let neighbour = format!("{name}-neighbour");
+            lab.add_host(&neighbour, &HostPlan { line: Line::default(), ..plan })?;
+            drop(lab);
+            self.open_flows(&neighbour)?;
+        }
         Ok(host)
+    }
+
+    /// Somebody in this host opens flows from now on.
+    fn open_flows(&self, host: &str) -> Result<(), Error> {
+        let bind = || (0..neighbour::SOCKETS).map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).collect();
+        let mut sockets: io::Result<Vec<UdpSocket>> = Ok(vec![]);
+        let lab = self.lab();
+        lab.enter(host, &mut || sockets = bind())?;
+        let sink = lab.addresses(SINK).into_iter().find(IpAddr::is_ipv4);
+        drop(lab);
+        let mut neighbours = self.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
+        let luck = Random::new(self.seed).fork(neighbours.len() as u64);
+        if let Some(sink) = sink {
+            neighbours.push(Neighbour::new(sockets?, sink, self.how.flows, luck));
+        }
+        Ok(())
+    }
+
+    /// Writes what a host and the outer interface of its router send and receive to this folder, until what it gives is
+    /// dropped.
+    pub(super) fn capture(&self, host: &str, folder: &Path) -> Result<Vec<Capture>, Error> {
+        let (lab, house) = (self.lab(), house_of(host));
+        let mut captures = vec![Capture::start(&**lab, host, false, folder)?];
+        if !lab.addresses(&house).is_empty() {
+            captures.push(Capture::start(&**lab, &house, true, folder)?);
+        }
+        Ok(captures)
     }
 
     /// Starts a program in a host; its input is empty.
@@ -136,6 +176,23 @@ impl<'a> Town<'a> {
     fn lab(&self) -> MutexGuard<'_, Box<dyn Lab + Send>> {
         self.lab.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn house_of(host: &str) -> String {
+    format!("{host}-house")
+}
+
+/// `SEED`, or the first of `SEED-2`, `SEED-3` and so on that is not there yet.
+fn fresh_folder(files: &Path, seed: u64) -> io::Result<PathBuf> {
+    fs::create_dir_all(files)?;
+    for number in 1_u32.. {
+        let folder = files.join(if number == 1 { seed.to_string() } else { format!("{seed}-{number}") });
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.and_then(|()| folder.canonicalize()),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Waits until the server says that it stands; what it says about itself.
