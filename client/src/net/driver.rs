@@ -240,7 +240,8 @@ impl Driver {
     }
 
     fn incoming(&mut self, incoming: Incoming) {
-        match self.machine.handle_incoming(incoming.remote_address()) {
+        let remote = incoming.remote_address();
+        match self.machine.handle_incoming(self.means.socket.sockets().arrived(remote), remote) {
             Some(begin) => self.accept(begin, incoming),
             None => incoming.ignore(),
         }

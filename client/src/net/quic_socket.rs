@@ -128,6 +128,9 @@ impl QuicSocket {
                 Kind::Relay if from_relay => self.unwrap(bytes),
                 _ => {}
             });
+            if meta.len > 0 {
+                self.sockets.note_arrival(source, at);
+            }
             meta.addr = mapped(meta.addr);
         }
     }

@@ -57,6 +57,18 @@ enum Read {
     Left,
 }
 
+/// Until the session is to be closed. Nothing is written to one that does not stand.
+async fn given_up(outgoing: &mut mpsc::Receiver<Outgoing>) {
+    loop {
+        match outgoing.recv().await {
+            Some(Outgoing::Close(_)) => return,
+            Some(Outgoing::Frame(_)) => {}
+            // The driver is gone; its endpoint ends what is under way.
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// One attempt at a session, from the handshake on.
 pub(super) struct Session {
     pub(super) id: SessionId,
@@ -78,13 +90,19 @@ impl Session {
     /// Runs the session to its end, which is always told.
     pub(super) async fn run(mut self, connecting: Connecting) {
         let by = Instant::now() + HANDSHAKE_TIMEOUT;
-        let event = match timeout_at(by, connecting).await {
-            Ok(Ok(connection)) => self.converse(connection, by).await,
-            Ok(Err(error)) => match self.seen.get() {
+        let handshake = tokio::select! {
+            handshake = timeout_at(by, connecting) => Some(handshake),
+            () = given_up(&mut self.outgoing) => None,
+        };
+        let failed = |reason: &str| SessionEvent::Down { reason: reason.to_owned(), by_peer: false };
+        let event = match handshake {
+            Some(Ok(Ok(connection))) => self.converse(connection, by).await,
+            Some(Ok(Err(error))) => match self.seen.get() {
                 Some(seen) if *seen != self.peer => SessionEvent::Untrusted { seen: *seen },
                 _ => Session::down(&error),
             },
-            Err(_) => SessionEvent::Down { reason: "the handshake was not answered".into(), by_peer: false },
+            Some(Err(_)) => failed("the handshake was not answered"),
+            None => failed("the handshake was given up"),
         };
         let _ = self.report(event, None).await;
     }

@@ -20,6 +20,10 @@ use crate::node::SocketId;
 /// With Linux's default, 208 KiB, bulk over a long line loses packets here (docs/benchmarks.md, "Speed").
 const RECEIVE_BUFFER: usize = 4 << 20;
 
+/// Addresses that send QUIC packets to other sockets than the main one: a path or two for each contact with whom ports had to
+/// be guessed.
+const MAX_ARRIVED: usize = 256;
+
 /// One socket.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -53,6 +57,8 @@ pub(super) struct Sockets {
     members: RwLock<Vec<Arc<Member>>>,
     /// Where packets to this address leave from, if not from the main socket.
     leave: RwLock<BTreeMap<SocketAddr, SocketId>>,
+    /// To which socket QUIC packets of this address came last, if not to the main one.
+    arrived: RwLock<BTreeMap<SocketAddr, SocketId>>,
     /// Who reads them.
     reader: Mutex<Option<Waker>>,
 }
@@ -70,7 +76,12 @@ impl Sockets {
         }
         match trouble {
             Some(error) if members.is_empty() => Err(error),
-            _ => Ok(Sockets { members: RwLock::new(members), leave: RwLock::default(), reader: Mutex::default() }),
+            _ => Ok(Sockets {
+                members: RwLock::new(members),
+                leave: RwLock::default(),
+                arrived: RwLock::default(),
+                reader: Mutex::default(),
+            }),
         }
     }
 
@@ -91,6 +102,30 @@ impl Sockets {
     pub(super) fn remove(&self, id: SocketId) {
         self.members.write().unwrap_or_else(PoisonError::into_inner).retain(|member| member.id != id);
         self.leave.write().unwrap_or_else(PoisonError::into_inner).retain(|_, from| *from != id);
+        self.arrived.write().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at != id);
+    }
+
+    /// A QUIC packet of this address came to this socket.
+    pub(super) fn note_arrival(&self, source: SocketAddr, id: SocketId) {
+        let source = canonical(source);
+        if self.arrived(source) == id {
+            return;
+        }
+        let mut arrived = self.arrived.write().unwrap_or_else(PoisonError::into_inner);
+        // Forged sources fill no memory; whoever dials says it again with the next packet.
+        if arrived.len() >= MAX_ARRIVED {
+            arrived.clear();
+        }
+        match id {
+            SocketId::MAIN => arrived.remove(&source),
+            id => arrived.insert(source, id),
+        };
+    }
+
+    /// To which socket it came last.
+    pub(super) fn arrived(&self, source: SocketAddr) -> SocketId {
+        let arrived = self.arrived.read().unwrap_or_else(PoisonError::into_inner);
+        arrived.get(&canonical(source)).copied().unwrap_or(SocketId::MAIN)
     }
 
     /// Packets to this address leave from this socket from now on.

@@ -11,7 +11,7 @@ use common::introduction::IntroductionId;
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route};
 
-use super::api::SessionId;
+use super::api::{SessionId, SocketId};
 use super::home::Home;
 use super::output::{Bye, Output};
 
@@ -43,12 +43,20 @@ pub(super) struct End {
     pub(super) rtt: Duration,
 }
 
+/// Between which of our sockets and which of the peer's addresses packets go. During a handshake that may not change on
+/// either side (RFC 9000, section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) socket: SocketId,
+    pub(super) remote: SocketAddr,
+}
+
 /// A connection.
 #[derive(Debug)]
 struct Line {
     way: Way,
-    /// Where it was dialled, or came from.
-    remote: SocketAddr,
+    /// From where and to where it was dialled, or where it came to and from.
+    pair: Pair,
     /// Once it stands.
     end: Option<End>,
     /// Why its way is no good any more.
@@ -62,7 +70,7 @@ struct Line {
 pub(super) enum Ended {
     /// Another one took its place before, or it never counted.
     Nothing,
-    /// A handshake failed.
+    /// A handshake failed that we had not given up.
     Handshake(Way),
     /// It was the one that counted, and another one of its route stands.
     Replaced(SessionId, Route, End),
@@ -78,8 +86,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn begin(&mut self, id: SessionId, way: Way, remote: SocketAddr) {
-        self.all.insert(id, Line { way, remote, end: None, closed: None, leaving: false });
+    pub(super) fn begin(&mut self, id: SessionId, way: Way, pair: Pair) {
+        self.all.insert(id, Line { way, pair, end: None, closed: None, leaving: false });
     }
 
     /// May one more be accepted?
@@ -92,9 +100,27 @@ impl Lines {
         self.all.get(&id).map(|line| line.way)
     }
 
-    /// Is there one over this way to this address, in its handshake or beyond?
-    pub(super) fn contains(&self, way: Way, remote: SocketAddr) -> bool {
-        self.all.values().any(|line| line.way == way && line.remote == remote && !line.leaving)
+    /// Is there one over this way that goes between these two, in its handshake, or beyond? One that stands follows to
+    /// another of our sockets.
+    pub(super) fn contains(&self, way: Way, pair: Pair) -> bool {
+        let follows = |line: &Line| line.end.is_some() && line.pair.remote == pair.remote;
+        self.all.values().any(|line| line.way == way && !line.leaving && (line.pair == pair || follows(line)))
+    }
+
+    /// Gives up handshakes over this way that do not go between these two. Where ports are guessed, the sockets of
+    /// others are closed on one side or the other; who probes from its main socket has no other, and the first one wins.
+    pub(super) fn give_up_others(&mut self, way: Way, pair: Pair, home: &mut Home) {
+        let guessed = |other: Pair| [other.socket, pair.socket].iter().any(|socket| *socket != SocketId::MAIN);
+        let shaking = self.all.iter_mut().filter(|(_, line)| line.way == way && line.end.is_none() && !line.leaving);
+        for (id, line) in shaking.filter(|(_, line)| line.pair != pair && guessed(line.pair)) {
+            line.leaving = true;
+            home.output(Output::Close(*id, Bye::PathLost));
+        }
+    }
+
+    /// Is there one over this way with this address, in its handshake or beyond?
+    pub(super) fn reaches(&self, way: Way, remote: SocketAddr) -> bool {
+        self.all.values().any(|line| line.way == way && !line.leaving && line.pair.remote == remote)
     }
 
     /// Is there one over this way in its handshake?
@@ -143,7 +169,8 @@ impl Lines {
         let route = line.way.route();
         let current = &mut self.current[route as usize];
         if *current != Some(id) {
-            return if line.end.is_none() { Ended::Handshake(line.way) } else { Ended::Nothing };
+            let failed = line.end.is_none() && !line.leaving;
+            return if failed { Ended::Handshake(line.way) } else { Ended::Nothing };
         }
         let other = self.all.iter().rev().filter(|(_, other)| other.way.route() == route && !other.leaving);
         let other = other.into_iter().find_map(|(id, other)| Some((*id, other.end?)));

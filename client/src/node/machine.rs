@@ -230,11 +230,12 @@ impl Machine {
         self.registers(Register { reflexive: Vec::new(), profile: NatProfile::default(), ..self.register.clone() });
     }
 
-    /// Somebody dials from this address. `None`: a stranger, who gets no answer at all, not even that there is somebody.
-    pub fn handle_incoming(&mut self, remote: SocketAddr) -> Option<Begin> {
+    /// Somebody dials from this address, and it came to this socket. `None`: a stranger, who gets no answer at all, not even
+    /// that there is somebody.
+    pub fn handle_incoming(&mut self, socket: SocketId, remote: SocketAddr) -> Option<Begin> {
         let remote = canonical(remote);
         let peer = self.peers.values_mut().find(|peer| peer.knows(remote))?;
-        peer.incoming(remote, &mut self.home)
+        peer.incoming(socket, remote, &mut self.home)
     }
 
     /// Our host candidates, at the start and when they may have changed.

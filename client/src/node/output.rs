@@ -148,7 +148,7 @@ pub enum Output {
     Nudge(SessionId),
     /// Close a session after its last words.
     Finish(SessionId, Bye),
-    /// Close a session at once, or as soon as its handshake is done.
+    /// Close a session at once, or end its handshake.
     Close(SessionId, Bye),
     /// Measure the line of a session.
     MeasureSpeed {

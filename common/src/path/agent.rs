@@ -210,7 +210,10 @@ impl Agent {
             State::Recheck { since, .. } => (since + RECHECK_TIMEOUT, WakeReason::GiveUp),
             State::Closed => return None,
         };
-        let probe = self.checks.next_at(self.scope()).filter(|at| self.probing() || self.comparing > Some(*at));
+        let probe = self
+            .checks
+            .next_at(self.scope())
+            .filter(|at| self.probing() || self.nominated.is_some() || self.comparing > Some(*at));
         let strategy = self.rounds.as_ref().filter(|_| self.punching()).and_then(|rounds| rounds.next_at());
         let also = [(probe, WakeReason::Probe), (strategy, WakeReason::Strategy), (self.linger, WakeReason::Linger)];
         let also = also.into_iter().filter_map(|(at, reason)| Some(Wakeup { at: at?, reason }));
@@ -255,6 +258,9 @@ impl Agent {
     fn scope(&self) -> Scope {
         match self.state {
             State::Punching { .. } | State::Settling { .. } | State::Recheck { .. } => Scope::Everybody,
+            State::Open { .. } | State::Asked { .. } if let Some((base, remote)) = self.nominated => {
+                Scope::Chosen(base, remote)
+            }
             State::Open { path, .. } | State::Asked { path, .. } if self.comparing.is_some() => {
                 Scope::OtherFamily(path.remote.address.ip())
             }
@@ -290,7 +296,7 @@ impl Agent {
 
     /// Both know which socket it is: the others are closed.
     fn settle_on_path(&mut self) {
-        self.linger = None;
+        (self.linger, self.nominated) = (None, None);
         if let State::Open { path, .. } | State::Asked { path, .. } | State::Recheck { path, .. } = self.state {
             self.close_sockets(|base, _| base == path.base);
         }
@@ -307,7 +313,7 @@ impl Agent {
             rounds.sockets.touch(base);
         }
         let chosen = request.nominates && !self.leads;
-        let probed = self.scope().covers(source);
+        let probed = self.scope().covers(base, source);
         let known = self.checks.heard_from(base, source, probed, now);
         if self.punching() && !self.heard && self.own_reflexive != Some(source.ip()) {
             self.heard = true;
@@ -320,10 +326,10 @@ impl Agent {
                 self.settle_on_path();
             }
             _ if chosen && known => {
-                self.nominated = Some((base, source));
-                // Nothing else is probed any more.
-                if !probed {
-                    self.checks.ask(base, source, false);
+                let before = self.nominated.replace((base, source));
+                // Nothing else is probed any more; this is until it has answered.
+                if !probed && before != self.nominated {
+                    self.checks.choose(base, source, now);
                 }
             }
             // A probe from elsewhere while the path stands: the peer may have moved, which the old address will tell.
@@ -356,7 +362,7 @@ impl Agent {
                 self.comparing = None;
                 self.settle_on_path();
             }
-            State::Open { path, .. } | State::Asked { path, .. } if self.leads && self.scope().covers(remote) => {
+            State::Open { path, .. } | State::Asked { path, .. } if self.leads && self.scope().covers(base, remote) => {
                 let faster = found.is_clearly_faster(&path);
                 debug!(faster, rtt = ?found.rtt, other = ?path.rtt, "the other version of IP works, too");
                 if faster {
@@ -366,6 +372,9 @@ impl Agent {
                 (self.comparing, self.choosing) = (None, true);
                 self.ask(if faster { found } else { path }, false, now);
             }
+            // An answer to what was sent before we chose: the peer may not know yet.
+            State::Asked { path, .. } | State::Recheck { path, .. }
+                if path.is(base, remote) && self.nominates() && !answer.to_nomination => {}
             State::Asked { path, routine, .. } if path.is(base, remote) => {
                 if routine {
                     self.keepalive.held();
@@ -426,6 +435,14 @@ impl Agent {
         self.leads && (self.choosing || self.guessed())
     }
 
+    /// A choice that was not answered is repeated with every probe of its path.
+    fn choice(&self) -> Option<(Base, SocketAddr)> {
+        match self.state {
+            State::Recheck { path, .. } if self.nominates() => Some((path.base, path.remote.address)),
+            _ => None,
+        }
+    }
+
     fn rest(&mut self, path: Path, now: Instant) {
         self.enter(State::Open { path, ask: now + self.keepalive.interval() });
     }
@@ -438,8 +455,8 @@ impl Agent {
     }
 
     fn send_due(&mut self, now: Instant) {
-        let scope = self.scope();
-        while let Some(probe) = self.checks.poll_probe(scope, now) {
+        let (scope, choice) = (self.scope(), self.choice());
+        while let Some(probe) = self.checks.poll_probe(scope, choice, now) {
             self.send(probe);
         }
         if !self.punching() {
@@ -464,9 +481,6 @@ impl Agent {
 
     fn send(&mut self, probe: Probe) {
         let Probe { base, destination, transaction, nominates } = probe;
-        // A choice that was not answered is repeated with every probe of its path.
-        let repeats = matches!(self.state, State::Recheck { path, .. } if path.is(base, destination));
-        let nominates = nominates || (repeats && self.nominates());
         let encode = if nominates { stun::encode_nomination } else { stun::encode_probe };
         trace!(?base, %destination, "probe");
         self.transmits.push_back(Transmit {

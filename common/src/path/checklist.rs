@@ -12,6 +12,7 @@ use crate::candidate::{Candidate, CandidateKind, canonical, may_probe};
 use crate::pairing::ProbeKey;
 use crate::stun::TransactionId;
 
+use super::scatter::BLOCK;
 use super::surface::Base;
 
 /// Probes of one attempt, all candidates together.
@@ -20,10 +21,13 @@ pub const BUDGET: u32 = 50;
 pub const MAX_CANDIDATES: usize = 8;
 /// What host candidates may take of the budget, so that a peer with many interfaces cannot starve the punching.
 const HOST_SHARE: u32 = 30;
-/// Pairs found by guessing, besides the candidates. Of a volley of 256 more than four hit at once one time in a thousand.
-const MAX_FOUND: usize = 8;
+/// Pairs found by guessing, besides the candidates: all mappings of a volley into a block. Of those seven or eight are hit at
+/// once in a block of 512; whoever had no room for more could not follow if the other side chose one of them.
+const MAX_FOUND: usize = BLOCK.sockets as usize;
 /// Probes of all pairs found by guessing: each is there because the peer was heard, and most answer to the first.
 pub const FOUND_BUDGET: u32 = 50;
+/// Probes that a pair may have that the peer has chosen: all of the schedule's.
+const CHOSEN: u32 = SCHEDULE.len() as u32;
 /// Guesses remembered as unanswered: those of the last three seconds of the largest strategy.
 const MAX_GUESSES: usize = 1280;
 /// A host on our LAN answers at once or never: six rounds, 160 ms.
@@ -44,6 +48,8 @@ pub(super) struct Answer {
     pub(super) base: Base,
     pub(super) candidate: Candidate,
     pub(super) rtt: Duration,
+    /// The probe said that this is the path that we have chosen.
+    pub(super) to_nomination: bool,
 }
 
 /// A probe to send.
@@ -61,12 +67,15 @@ pub(super) enum Scope {
     Everybody,
     /// Candidates of the other version of IP than this address.
     OtherFamily(IpAddr),
+    /// The pair that the peer has chosen.
+    Chosen(Base, SocketAddr),
     Nobody,
 }
 
 impl Scope {
-    pub(super) fn covers(self, address: SocketAddr) -> bool {
+    pub(super) fn covers(self, base: Base, address: SocketAddr) -> bool {
         match self {
+            Scope::Chosen(chosen, remote) => (chosen, remote) == (base, address),
             Scope::Everybody => true,
             Scope::OtherFamily(ip) => ip.is_ipv4() != address.is_ipv4(),
             Scope::Nobody => false,
@@ -119,6 +128,7 @@ struct Outstanding {
     base: Base,
     destination: SocketAddr,
     sent: Instant,
+    nominates: bool,
 }
 
 #[derive(Debug)]
@@ -225,8 +235,22 @@ impl Checklist {
         }
     }
 
-    /// The next probe that is due, counted as sent.
-    pub(super) fn poll_probe(&mut self, scope: Scope, now: Instant) -> Option<Probe> {
+    /// The peer has chosen this pair: its schedule begins again, and has what it takes.
+    pub(super) fn choose(&mut self, base: Base, source: SocketAddr, now: Instant) {
+        if let Some(check) = self.checks.iter_mut().find(|check| check.is(base, source)) {
+            (check.start, check.round) = (now, 0);
+        }
+        self.sent = self.sent.min(BUDGET - CHOSEN);
+        self.sent_to_found = self.sent_to_found.min(FOUND_BUDGET - CHOSEN);
+    }
+
+    /// The next probe that is due, counted as sent. Those of this pair nominate.
+    pub(super) fn poll_probe(
+        &mut self,
+        scope: Scope,
+        choice: Option<(Base, SocketAddr)>,
+        now: Instant,
+    ) -> Option<Probe> {
         loop {
             let Ready { base, destination, nominates } = match self.ready.pop_front() {
                 Some(ready) => ready,
@@ -238,12 +262,13 @@ impl Checklist {
                 continue;
             }
             *sent += 1;
+            let nominates = nominates || choice == Some((base, destination));
             let transaction = self.next_transaction();
             if self.outstanding.len() == MAX_OUTSTANDING {
                 let oldest = self.outstanding.iter().min_by_key(|(_, out)| out.sent).map(|(id, _)| *id);
                 oldest.and_then(|id| self.outstanding.remove(&id));
             }
-            self.outstanding.insert(transaction, Outstanding { base, destination, sent: now });
+            self.outstanding.insert(transaction, Outstanding { base, destination, sent: now, nominates });
             return Some(Probe { base, destination, transaction, nominates });
         }
     }
@@ -256,13 +281,13 @@ impl Checklist {
             oldest.and_then(|id| self.guesses.remove(&id));
         }
         self.guesses_by_age.push_back(transaction);
-        self.guesses.insert(transaction, Outstanding { base, destination, sent: now });
+        self.guesses.insert(transaction, Outstanding { base, destination, sent: now, nominates: false });
         Probe { base, destination, transaction, nominates: false }
     }
 
     fn poll_schedule(&mut self, scope: Scope, now: Instant) -> Option<Ready> {
         let open = self.open();
-        let allowed = |check: &Check| scope.covers(check.candidate.address) && open.allows(check);
+        let allowed = |check: &Check| scope.covers(check.base, check.candidate.address) && open.allows(check);
         let due = |check: &&mut Check| check.next_at().is_some_and(|at| at <= now) && allowed(check);
         let check = self.checks.iter_mut().filter(due).min_by_key(|check| check.candidate)?;
         // After a pause (a suspended machine, a late timer) the rounds that were missed are not made up for.
@@ -278,7 +303,7 @@ impl Checklist {
     /// When the schedule has its next probe.
     pub(super) fn next_at(&self, scope: Scope) -> Option<Instant> {
         let open = self.open();
-        let allowed = |check: &&Check| scope.covers(check.candidate.address) && open.allows(check);
+        let allowed = |check: &&Check| scope.covers(check.base, check.candidate.address) && open.allows(check);
         self.checks.iter().filter(allowed).filter_map(Check::next_at).min()
     }
 
@@ -305,7 +330,8 @@ impl Checklist {
         }
         let check = self.find(base, source, now)?;
         check.authentic = true;
-        Some(Answer { base, candidate: check.candidate, rtt: now.saturating_duration_since(out.sent) })
+        let (candidate, rtt) = (check.candidate, now.saturating_duration_since(out.sent));
+        Some(Answer { base, candidate, rtt, to_nomination: out.nominates })
     }
 
     /// Only what stands on open bases is probed.

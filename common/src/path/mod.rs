@@ -44,8 +44,9 @@
 //! ([`Request::Open`]) and says whose turn a birthday run is.
 //!
 //! Where many sockets meet many ports there may be several paths, and the two may find different ones first. The one who leads,
-//! with the lower id, nominates its own (USE-CANDIDATE, RFC 8445, section 8.1.1); the other keeps its sockets open until it
-//! knows, five seconds at most, and follows ([`Event::Moved`]). All the others are closed.
+//! with the lower id, nominates its own (USE-CANDIDATE, RFC 8445, section 8.1.1), with every probe over it until one is
+//! answered; the other keeps its sockets open until it knows, five seconds at most, probes that pair alone, and follows
+//! ([`Event::Moved`]). All the others are closed.
 //!
 //! Who speaks both versions of IP has a second after the first path in which the other version is probed on. If it proves clearly faster, the
 //! one who leads moves there and says so by the same nomination: the measured time decides, not the version, and who has one only waits for

@@ -427,7 +427,7 @@ fn what_strangers_send_draws_nothing() {
             alone.machine.handle_stun(SocketId::MAIN, source, &payload, alone.now);
             alone.drain();
         }
-        assert!(alone.machine.handle_incoming(source).is_none(), "a stranger is not even refused");
+        assert!(alone.machine.handle_incoming(SocketId::MAIN, source).is_none(), "a stranger is not even refused");
     }
     assert_eq!(alone.sent.len(), before);
 }

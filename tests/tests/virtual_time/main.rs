@@ -15,6 +15,8 @@ mod world;
 use std::time::{Duration, Instant};
 
 use common::nat::{Mapping, NatProfile};
+use common::session::Route;
+use netsim::matrix::kinds;
 use netsim::model::{Preset, Random, presets};
 use world::{Step, Who, World};
 
@@ -25,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(16 * 60);
 /// On the best route, with everything in order, that is a matter of round trips. What waits for a repetition of a packet
 /// from worse times may take as long as they took.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Meetings of each pair whose ports have to be guessed.
+const GUESSES: u64 = 40;
 
 /// Longer than any attempt at a direct path, and what it leaves open for a moment.
 const ATTEMPT: Duration = Duration::from_secs(25);
@@ -148,6 +153,68 @@ fn whatever_happens_each_line_arrives_once_and_in_order_and_the_path_is_direct_a
         share(99),
         share(100)
     );
+}
+
+#[test]
+fn who_guesses_ports_is_direct_at_the_first_attempt_whichever_of_several_pairs_each_finds_first() {
+    let start = Instant::now();
+    let block = [["symmetric_block_512", "port_restricted"], ["mobile", "home"], ["symmetric_sequential"; 2]];
+    let pairs = block.into_iter().flat_map(|[a, b]| [[a, b], [b, a]]);
+    let (mut late, mut lost) = (Vec::new(), Vec::new());
+    for names in pairs {
+        let [alice, bob] = names.map(|name| kinds::named(name).expect("a kind"));
+        for seed in 0..GUESSES {
+            let mut world = World::new(&alice, &bob, seed, start);
+            world.step(Step::Say(Who::Alice));
+            let direct = |world: &World| {
+                [Who::Alice, Who::Bob].into_iter().all(|who| world.person(who).route() == Some(Route::Direct))
+            };
+            // A second attempt begins after five seconds at the earliest.
+            if world.run_until(Duration::from_secs(4), direct).is_none() {
+                late.push((names, seed));
+            }
+            // What comes later does not take it away.
+            world.step(Step::Wait(Duration::from_secs(8)));
+            let once = |who| world.person(who).seen.paths.iter().filter(|(_, to, _)| *to == Route::Direct).count() == 1;
+            if !direct(&world) || !once(Who::Alice) || !once(Who::Bob) {
+                lost.push((names, seed));
+            }
+        }
+    }
+    assert!(late.is_empty() && lost.is_empty(), "of {}, late: {late:?}, lost: {lost:?}", 6 * GUESSES);
+}
+
+#[test]
+fn a_choice_among_several_pairs_that_is_lost_is_said_again() {
+    let start = Instant::now();
+    let mut fell_back = Vec::new();
+    for names in [["symmetric_block_512", "port_restricted"], ["port_restricted", "symmetric_block_512"]] {
+        let [alice, bob] = names.map(|name| kinds::named(name).expect("a kind"));
+        for seed in 0..GUESSES {
+            let mut world = World::new(&alice, &bob, seed, start);
+            for who in [Who::Alice, Who::Bob] {
+                world.step(Step::Line(who, 0.15, Duration::ZERO));
+            }
+            world.step(Step::Say(Who::Alice));
+            let direct = |world: &World| {
+                [Who::Alice, Who::Bob].into_iter().all(|who| world.person(who).route() == Some(Route::Direct))
+            };
+            let met = world.run_until(Duration::from_secs(60), direct).is_some();
+            for who in [Who::Alice, Who::Bob] {
+                world.step(Step::Line(who, 0.0, Duration::ZERO));
+            }
+            // Sockets that were not chosen are closed five seconds later. Whose connection stands on one of those finds out
+            // by a receipt that does not come.
+            world.step(Step::Wait(Duration::from_secs(8)));
+            world.run_until(Duration::from_secs(60), World::is_settled);
+            [Who::Alice, Who::Bob].into_iter().for_each(|who| world.step(Step::Say(who)));
+            let prompt = world.run_until(Duration::from_millis(200), World::is_settled).is_some();
+            if !met || !prompt || !direct(&world) {
+                fell_back.push((names, seed));
+            }
+        }
+    }
+    assert!(fell_back.is_empty(), "{} of {}: {fell_back:?}", fell_back.len(), 2 * GUESSES);
 }
 
 #[test]

@@ -515,10 +515,10 @@ impl Person {
             (Kind::Stun, Some(socket)) => drop(self.machine.handle_stun(socket, source, &payload, now)),
             (Kind::Relay, Some(SocketId::MAIN)) if self.relay == Some(source) => {
                 if let Some((channel, payload)) = relay::parse(&payload) {
-                    self.packet(channel.address(), payload, now);
+                    self.packet(SocketId::MAIN, channel.address(), payload, now);
                 }
             }
-            (Kind::Quic, Some(_)) => self.packet(source, &payload, now),
+            (Kind::Quic, Some(socket)) => self.packet(socket, source, &payload, now),
             _ => {}
         }
         self.pump(now);
@@ -534,14 +534,14 @@ impl Person {
         run.handle_datagram(discovery::Received { socket, source, payload }, now)
     }
 
-    fn packet(&mut self, source: SocketAddr, payload: &[u8], now: Instant) {
+    fn packet(&mut self, socket: SocketId, source: SocketAddr, payload: &[u8], now: Instant) {
         let Some((id, content)) = pipe::decode(payload) else { return };
         if let Some(pipe) = self.pipes.get_mut(&id) {
             return pipe.handle(content, source, now);
         }
         match content {
             Content::Open { from } => {
-                if let Some(begin) = self.machine.handle_incoming(source) {
+                if let Some(begin) = self.machine.handle_incoming(socket, source) {
                     assert_eq!(begin.peer, from, "nobody else dials");
                     self.pipes.insert(id, Pipe::accept(id, source, begin.rtt, SESSION, now));
                     self.begin(id, begin, false, now);

@@ -80,10 +80,13 @@ pub(crate) struct Patience {
 #[derive(Debug)]
 pub(crate) struct Pipe {
     id: Id,
-    /// Where the other side is. Who has accepted follows the dialler to another address, as QUIC's servers do.
+    /// Where the other side is. Who has accepted follows the dialler to another address, as QUIC's servers do; during the
+    /// handshake nobody does, and the dialler never (RFC 9000, section 9).
     remote: SocketAddr,
     dialled: Option<PeerId>,
     open: bool,
+    /// The other side has shown that it is through with the handshake.
+    confirmed: bool,
     patience: Patience,
     born: Instant,
     pub(crate) rtt: Duration,
@@ -137,6 +140,7 @@ impl Pipe {
             remote,
             dialled,
             open: false,
+            confirmed: false,
             patience,
             born: now,
             rtt,
@@ -222,10 +226,12 @@ impl Pipe {
             }
             return;
         }
-        self.heard = now;
-        if self.dialled.is_none() {
-            self.remote = source;
+        if source != self.remote && (self.dialled.is_some() || !self.confirmed) {
+            return;
         }
+        self.heard = now;
+        self.remote = source;
+        self.confirmed |= !matches!(content, Content::Open { .. });
         match content {
             Content::Open { .. } => self.say(&Content::Opened),
             Content::Opened if !self.open => {

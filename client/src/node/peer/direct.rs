@@ -12,7 +12,7 @@ use super::Peer;
 use super::live::Live;
 use crate::node::api::{NodeEvent, SocketId};
 use crate::node::home::{Home, trickle_context};
-use crate::node::lines::Way;
+use crate::node::lines::{Pair, Way};
 use crate::node::output::Output;
 
 /// The dialler's handshake timeout and one second.
@@ -121,20 +121,16 @@ impl Peer {
         let Some(way) = self.punching.as_ref().map(Live::way) else { return };
         match event {
             path::Event::Heard { base, remote } => {
-                self.leave(way, base, remote, home);
                 // Nothing is measured yet; the handshake measures.
-                self.dial_if_new(way, remote, self.expected_rtt(Route::Direct, home), home);
+                let rtt = self.expected_rtt(Route::Direct, home);
+                self.path_is(way, (base, remote), rtt, home);
             }
             path::Event::Punched { base, remote, rtt, after } => {
-                self.leave(way, base, remote.address, home);
                 self.punched(remote, rtt, after, home);
-                self.dial_if_new(way, remote.address, rtt, home);
+                self.path_is(way, (base, remote.address), rtt, home);
                 self.awaiting_session = Some(now + SESSION_TIMEOUT);
             }
-            path::Event::Moved { base, remote, rtt } => {
-                self.leave(way, base, remote.address, home);
-                self.dial_if_new(way, remote.address, rtt, home);
-            }
+            path::Event::Moved { base, remote, rtt } => self.path_moved(way, (base, remote.address), rtt, home),
             path::Event::Failed(_) | path::Event::Lost => self.no_path(now, home),
         }
     }
@@ -145,13 +141,10 @@ impl Peer {
             path::Event::Heard { .. } => {}
             // The connection, dialled when the peer was heard, was faster than the answer.
             path::Event::Punched { base, remote, rtt, after } => {
-                self.leave(way, base, remote.address, home);
                 self.punched(remote, rtt, after, home);
+                self.path_is(way, (base, remote.address), rtt, home);
             }
-            path::Event::Moved { base, remote, rtt } => {
-                self.leave(way, base, remote.address, home);
-                self.dial_if_new(way, remote.address, rtt, home);
-            }
+            path::Event::Moved { base, remote, rtt } => self.path_moved(way, (base, remote.address), rtt, home),
             path::Event::Failed(_) | path::Event::Lost => {
                 self.lines.close(way, "the path fell silent", home);
                 if let Way::Punched(introduction) = way {
@@ -161,12 +154,28 @@ impl Peer {
         }
     }
 
-    /// QUIC packets to the peer leave from the socket that has found it.
-    fn leave(&self, way: Way, base: Base, remote: SocketAddr, home: &mut Home) {
-        let live = self.agents().find(|live| live.way() == way);
-        if let Some(socket) = live.and_then(|live| live.socket(base)) {
-            home.output(Output::Leave(remote, socket));
+    /// Where ports are guessed, each side may hear the other over several pairs, and find another one first than the
+    /// other did. The one who dials has its way: who is dialled answers over the pair at which it was ([`Peer::incoming`]),
+    /// until it is told of another one.
+    fn path_is(&mut self, way: Way, (base, remote): (Base, SocketAddr), rtt: Duration, home: &mut Home) {
+        let Some(pair) = self.found(way, base, remote) else { return };
+        if self.dials(home) {
+            home.output(Output::Leave(remote, pair.socket));
+            self.dial_if_new(way, pair, rtt, home);
+        } else if !self.lines.reaches(way, remote) {
+            home.output(Output::Leave(remote, pair.socket));
         }
+    }
+
+    /// Both know of it: the path has fallen silent and was found elsewhere, or the one who dials has chosen.
+    fn path_moved(&mut self, way: Way, (base, remote): (Base, SocketAddr), rtt: Duration, home: &mut Home) {
+        let Some(pair) = self.found(way, base, remote) else { return };
+        home.output(Output::Leave(remote, pair.socket));
+        self.dial_if_new(way, pair, rtt, home);
+    }
+
+    fn found(&mut self, way: Way, base: Base, remote: SocketAddr) -> Option<Pair> {
+        self.agents_mut().find(|live| live.way() == way)?.found(base, remote)
     }
 
     fn punched(&mut self, remote: Candidate, rtt: Duration, after: Duration, home: &mut Home) {
@@ -174,9 +183,12 @@ impl Peer {
         home.tell(NodeEvent::Punched { peer: self.id, remote: remote.address, kind: remote.kind, rtt, after });
     }
 
-    fn dial_if_new(&mut self, way: Way, remote: SocketAddr, rtt: Duration, home: &mut Home) {
-        if self.dials(home) && !self.lines.contains(way, remote) {
-            self.dial(way, remote, rtt, home);
+    fn dial_if_new(&mut self, way: Way, pair: Pair, rtt: Duration, home: &mut Home) {
+        if self.dials(home) {
+            self.lines.give_up_others(way, pair, home);
+            if !self.lines.contains(way, pair) {
+                self.dial(way, pair, rtt, home);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use common::path::{self, Agent, Base, Command, Received, Request};
 
 use crate::node::api::{Introducer, SocketId};
 use crate::node::home::{Home, trickle_context};
-use crate::node::lines::Way;
+use crate::node::lines::{Pair, Way};
 use crate::node::output::Output;
 
 /// The agent of one introduction. Before it is dropped it has to be given back ([`Live::end`]).
@@ -27,13 +27,15 @@ pub(super) struct Live {
     sockets: BTreeMap<Base, SocketId>,
     /// Since when it waits for its turn at a birthday run.
     queued: Option<Instant>,
+    /// The path as far as it is known: heard, found, or moved to.
+    pub(super) path: Option<Pair>,
 }
 
 impl Live {
     /// That of an introduction by the rendezvous, which sees the peer there.
     pub(super) fn new(introduction: IntroductionId, seen_at: Option<IpAddr>, agent: Agent, now: Instant) -> Self {
         let (by, sockets) = (Introducer::Rendezvous, BTreeMap::new());
-        Live { introduction, by, born: now, seen_at, agent, sockets, queued: None }
+        Live { introduction, by, born: now, seen_at, agent, sockets, queued: None, path: None }
     }
 
     /// That of an introduction on the LAN.
@@ -76,8 +78,10 @@ impl Live {
 
     /// Does what the agent asks for, and sends what it wants sent.
     pub(super) fn pump(&mut self, pairing: &Pairing, now: Instant, home: &mut Home) {
+        let mut closed = false;
         loop {
             while let Some(request) = self.agent.poll_request() {
+                closed |= matches!(request, Request::Close(_));
                 self.request(request, pairing, now, home);
             }
             let Some(path::Transmit { base, destination, payload }) = self.agent.poll_transmit() else { break };
@@ -86,6 +90,10 @@ impl Live {
             {
                 home.output(Output::Transmit { socket, destination, payload });
             }
+        }
+        // If packets left from one of those, they leave from the path's now.
+        if let Some(path) = self.path.filter(|path| closed && self.has(path.socket)) {
+            home.output(Output::Leave(path.remote, path.socket));
         }
     }
 
@@ -131,8 +139,19 @@ impl Live {
     }
 
     /// The socket of a base; `None` if there was none to be had.
-    pub(super) fn socket(&self, base: Base) -> Option<SocketId> {
+    fn socket(&self, base: Base) -> Option<SocketId> {
         if base == Base::MAIN { Some(SocketId::MAIN) } else { self.sockets.get(&base).copied() }
+    }
+
+    /// Takes note of the path; `None` if its socket is not there.
+    pub(super) fn found(&mut self, base: Base, remote: SocketAddr) -> Option<Pair> {
+        self.path = self.socket(base).map(|socket| Pair { socket, remote });
+        self.path
+    }
+
+    /// Is this one of its sockets, the main one included?
+    pub(super) fn has(&self, socket: SocketId) -> bool {
+        socket == SocketId::MAIN || self.sockets.values().any(|id| *id == socket)
     }
 
     /// Gives back what it holds.

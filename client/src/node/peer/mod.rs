@@ -26,9 +26,9 @@ use common::session::{PeerFrame, Route, Via};
 
 use self::direct::SESSION_TIMEOUT;
 use self::live::Live;
-use super::api::{NodeEvent, Party, SessionId};
+use super::api::{NodeEvent, Party, SessionId, SocketId};
 use super::home::{Home, letter_context, request_context, trickle_context};
-use super::lines::{End, Ended, Lines, Way};
+use super::lines::{End, Ended, Lines, Pair, Way};
 use super::output::{Begin, Bye, Output};
 
 /// An introduction takes one round trip to the server; a server that does not answer in this time has lost it.
@@ -286,10 +286,10 @@ impl Peer {
         if let Some(before) = self.channel.replace(channel).filter(|before| *before != channel) {
             self.lines.close(Way::Channel(before), "the rendezvous gave us another channel", home);
         }
-        let (way, remote) = (Way::Channel(channel), channel.address());
+        let (way, pair) = (Way::Channel(channel), Pair { socket: SocketId::MAIN, remote: channel.address() });
         self.lines.nudge(way, home);
-        if self.dials(home) && !self.lines.contains(way, remote) {
-            self.dial(way, remote, self.expected_rtt(Route::Relayed, home), home);
+        if self.dials(home) && !self.lines.contains(way, pair) {
+            self.dial(way, pair, self.expected_rtt(Route::Relayed, home), home);
         }
     }
 
@@ -337,14 +337,14 @@ impl Peer {
         home.own_id < self.id
     }
 
-    fn dial(&mut self, way: Way, remote: SocketAddr, rtt: Duration, home: &mut Home) {
-        let begin = self.begin(way, remote, rtt, home);
-        home.output(Output::Dial(begin, remote));
+    fn dial(&mut self, way: Way, pair: Pair, rtt: Duration, home: &mut Home) {
+        let begin = self.begin(way, pair, rtt, home);
+        home.output(Output::Dial(begin, pair.remote));
     }
 
-    fn begin(&mut self, way: Way, remote: SocketAddr, rtt: Duration, home: &mut Home) -> Begin {
+    fn begin(&mut self, way: Way, pair: Pair, rtt: Duration, home: &mut Home) -> Begin {
         let id = home.number_session();
-        self.lines.begin(id, way, remote);
+        self.lines.begin(id, way, pair);
         Begin { id, peer: self.id, route: way.route(), rtt }
     }
 
@@ -354,15 +354,29 @@ impl Peer {
             || self.agents().any(|live| live.agent.knows(address))
     }
 
-    /// Somebody dials from an address of this peer. `None`: no answer.
-    pub(super) fn incoming(&mut self, remote: SocketAddr, home: &mut Home) -> Option<Begin> {
+    /// Somebody dials from an address of this peer, and it came to this socket: answers leave from there. `None`: no answer.
+    /// That is so, too, if it was dialled over the path as we know it already: this is what was dialled before, and late.
+    pub(super) fn incoming(&mut self, socket: SocketId, remote: SocketAddr, home: &mut Home) -> Option<Begin> {
         let way = match RelayChannel::from_address(remote) {
-            Some(channel) => Some(Way::Channel(channel)),
-            None => self.agents().find(|live| live.agent.knows(remote)).map(Live::way),
+            Some(channel) => Way::Channel(channel),
+            None => {
+                let knows = |live: &&Live| live.agent.knows(remote) && live.has(socket);
+                let live = self.agents().find(knows)?;
+                let path = live.path.filter(|path| path.remote == remote && path.socket != socket);
+                if path.is_some_and(|path| self.lines.contains(live.way(), path)) {
+                    return None;
+                }
+                live.way()
+            }
         };
-        let way = way.filter(|_| !self.dials(home) && self.lines.has_room())?;
+        if self.dials(home) || !self.lines.has_room() {
+            return None;
+        }
+        if way.route() == Route::Direct {
+            home.output(Output::Leave(remote, socket));
+        }
         let rtt = self.expected_rtt(way.route(), home);
-        Some(self.begin(way, remote, rtt, home))
+        Some(self.begin(way, Pair { socket, remote }, rtt, home))
     }
 
     /// A session stands.
