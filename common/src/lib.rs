@@ -13,7 +13,8 @@
 //! Alice asks for Bob ([`introduction`], in frames of [`wire`]); the rendezvous tells both at the same instant where the other
 //! is. On one LAN they introduce themselves, without anybody ([`lan`]). Each makes a punching machine ([`path`]), which sends probes, STUN requests that only these two can make ([`stun`]), until
 //! one of each side has come through. STUN shares its port with QUIC: [`datagram`] tells them apart. What kind of NAT is in
-//! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything.
+//! the way ([`nat`]) is found out beside all this ([`discovery`]); it orders what is tried and never forbids anything. What two such NATs
+//! let through ([`reach`]), and for how long one remembers ([`lifetime`]), is for people who ask.
 //!
 //! Over the punched path the two open QUIC, and say [`session`] frames to each other, or measure the line ([`speed`]). Before that, and where there is no
 //! such path, they do the same through the rendezvous ([`relay`]), which is reached over TCP where UDP is blocked ([`tunnel`]); and the very first words travel with the introduction,
@@ -35,11 +36,13 @@ pub mod discovery;
 pub mod identity;
 pub mod introduction;
 pub mod lan;
+pub mod lifetime;
 pub mod link;
 pub mod nat;
 pub mod pairing;
 pub mod path;
 pub mod prediction;
+pub mod reach;
 pub mod relay;
 pub mod seal;
 pub mod session;

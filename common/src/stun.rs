@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use stun_rs::attributes::discovery::{ChangeRequest, ChangeRequestFlags, OtherAddress, ResponseOrigin};
+use stun_rs::attributes::discovery::{ChangeRequest, ChangeRequestFlags, OtherAddress, ResponseOrigin, ResponsePort};
 use stun_rs::attributes::ice::UseCandidate;
 use stun_rs::attributes::stun::{
     ErrorCode, Fingerprint, MessageIntegritySha256, UnknownAttributes, UserName, XorMappedAddress,
@@ -63,6 +63,8 @@ pub struct Request {
     pub nominates: bool,
     /// CHANGE-REQUEST.
     pub change: Change,
+    /// RESPONSE-PORT (RFC 5780, section 7.5): answer there, at the address of the source, instead of at the source.
+    pub response_port: Option<u16>,
     /// Attributes that must be understood and are not: the answer is error 420.
     pub unknown: Vec<u16>,
 }
@@ -139,6 +141,12 @@ pub fn encode_request(transaction: TransactionId, change: Change) -> Vec<u8> {
     if flags.is_some() {
         builder = builder.with_attribute(ChangeRequest::new(flags));
     }
+    finish(builder.with_attribute(Fingerprint::default()))
+}
+
+/// A request whose answer is to go to another port of the address that it comes from (RFC 5780, section 7.5).
+pub fn encode_request_for_port(transaction: TransactionId, port: u16) -> Vec<u8> {
+    let builder = start(MessageClass::Request, transaction).with_attribute(ResponsePort::from(port));
     finish(builder.with_attribute(Fingerprint::default()))
 }
 
@@ -257,6 +265,7 @@ fn request(message: &StunMessage, transaction: TransactionId) -> Request {
             StunAttribute::UserName(_)
                 | StunAttribute::UseCandidate(_)
                 | StunAttribute::ChangeRequest(_)
+                | StunAttribute::ResponsePort(_)
                 | StunAttribute::MessageIntegrity(_)
                 | StunAttribute::MessageIntegritySha256(_)
         )
@@ -271,6 +280,7 @@ fn request(message: &StunMessage, transaction: TransactionId) -> Request {
             ip: flags.is_some_and(|f| f.contains(ChangeRequestFlags::ChangeIp)),
             port: flags.is_some_and(|f| f.contains(ChangeRequestFlags::ChangePort)),
         },
+        response_port: message.get::<ResponsePort>().and_then(|a| a.as_response_port().ok()).map(ResponsePort::as_u16),
         unknown: unknown.map(|a| a.attribute_type().as_u16()).collect(),
     }
 }
@@ -333,6 +343,8 @@ mod tests {
             assert_eq!(request.change, Change { ip, port });
             assert!(request.unknown.is_empty());
         }
+        let Ok(Message::Request(request)) = decode(&encode_request_for_port(T, 40_001)) else { panic!("a request") };
+        assert_eq!((request.response_port, request.unknown), (Some(40_001), vec![]));
         let response = Response {
             transaction: T,
             mapped: address("11.1.1.2:4000"),
@@ -344,12 +356,12 @@ mod tests {
 
     #[test]
     fn unknown_demands_are_answered_by_420() {
-        // RESPONSE-PORT (0x0027) would make us send to a port of the sender's choice.
+        // PADDING (0x0026) would have to be answered with as much.
         let mut bytes = encode_request(T, Change::default())[..20].to_vec();
-        bytes.extend([0x00, 0x27, 0, 4, 0x10, 0x00, 0, 0]);
+        bytes.extend([0x00, 0x26, 0, 4, 0x10, 0x00, 0, 0]);
         bytes[3] = 8;
         let Ok(Message::Request(request)) = decode(&bytes) else { panic!("a request") };
-        assert_eq!(request.unknown, [0x27]);
+        assert_eq!(request.unknown, [0x26]);
         let answer = encode_unknown_attributes(T, &request.unknown);
         assert_eq!(decode(&answer), Ok(Message::Error { transaction: T, code: 420 }));
     }

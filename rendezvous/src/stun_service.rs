@@ -1,6 +1,6 @@
 //! Which STUN requests are answered, from where, and with what (RFC 8489; RFC 5780, section 6).
 //!
-//! One request causes at most one answer, to the source of the request and to nobody else. Responses, indications and
+//! One request causes at most one answer, to the address of the source and to nobody else. Responses, indications and
 //! errors are never answered, so two servers cannot be set upon each other. The answer carries no SOFTWARE attribute; at
 //! its longest (IPv6, two addresses) it has 100 bytes for a request of 20, that is, with the headers of IP and UDP,
 //! 2.2 times the bytes, under the three times that QUIC allows itself (RFC 9000, section 8.1).
@@ -9,6 +9,11 @@
 //! CHANGE-REQUEST for the other address then gets error 420; one for the other *port* alone is served all the same,
 //! because that port is there and it tells a port-restricted filter from the others. RFC 5780 neither asks for that nor
 //! forbids it: a client learns of the port from the control protocol.
+//!
+//! RESPONSE-PORT (RFC 5780, section 7.5) moves the answer to another port of the very address that asked; only so can a client
+//! find out how long its NAT remembers a silent socket. Whoever can write a false source could have that without it; whoever
+//! cannot reaches those behind the same address, with one short packet for each of its own and as few of them as the limit per
+//! address allows, and no port at which a service may listen.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -18,6 +23,10 @@ use common::stun::{self, Message, Response};
 
 use crate::limits::{STUN_OF_SOURCE, Source, SourceBuckets};
 
+/// What RESPONSE-PORT may name: where services listen that everybody knows, no NAT sees a client's socket (RFC 4787, REQ-3).
+const FIRST_RESPONSE_PORT: u16 = 1024;
+/// The type of RESPONSE-PORT (RFC 5780, section 9.1).
+const RESPONSE_PORT: u16 = 0x0027;
 /// The type of CHANGE-REQUEST (RFC 5780, section 9.1), for the list in error 420.
 const CHANGE_REQUEST: u16 = 0x0003;
 
@@ -57,7 +66,7 @@ pub struct Answer {
     pub from: Place,
     /// From this address of that socket, if it has several: the one that was asked.
     pub source_ip: Option<IpAddr>,
-    /// To the source of the request.
+    /// To the source of the request, or another port of it.
     pub to: SocketAddr,
     /// The message.
     pub bytes: Vec<u8>,
@@ -98,6 +107,14 @@ impl StunService {
             let bytes = stun::encode_unknown_attributes(request.transaction, &request.unknown);
             return Some(Answer { from: place, source_ip: local_ip, to: source, bytes });
         }
+        let to = match request.response_port {
+            None => source,
+            Some(port) if port >= FIRST_RESPONSE_PORT => SocketAddr::new(source.ip(), port),
+            Some(_) => {
+                let bytes = stun::encode_unknown_attributes(request.transaction, &[RESPONSE_PORT]);
+                return Some(Answer { from: place, source_ip: local_ip, to: source, bytes });
+            }
+        };
         let change = request.change;
         let from = Place { second_ip: place.second_ip ^ change.ip, second_port: place.second_port ^ change.port };
         let Some(origin) = self.layout.at(from) else {
@@ -113,7 +130,7 @@ impl StunService {
             origin: Some(origin).filter(|origin| !origin.ip().is_unspecified()),
             other: self.layout.at(other),
         });
-        Some(Answer { from, source_ip, to: source, bytes })
+        Some(Answer { from, source_ip, to, bytes })
     }
 }
 

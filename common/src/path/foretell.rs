@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 
+pub(super) use crate::reach::WIDEST_BLOCK;
+
 /// The widest step between two mappings that were made at once and pass for neighbours: a carrier's other subscribers
 /// take some ports in between. Four random ports are that close, in order, once in 10^8 times, those of a block of 512 once
 /// in 400; then the next round looks again.
 const MAX_STEP: i32 = 64;
-/// A wider range than this is no block: carriers give their subscribers 512 to 4,096 ports (RFC 7422, section 2.2).
-pub(super) const WIDEST_BLOCK: u16 = 8192;
 
 /// What our ports do.
 #[derive(Debug, Clone, Copy, PartialEq)]

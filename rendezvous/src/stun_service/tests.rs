@@ -72,6 +72,22 @@ fn an_attribute_that_must_be_understood_and_is_not_is_error_420() {
 }
 
 #[test]
+fn the_answer_goes_to_another_port_of_the_same_address_if_that_was_asked_for() {
+    let mut service = two_addresses();
+    let answer =
+        handle(&mut service, FIRST, at(CLIENT), &stun::encode_request_for_port(ID, 40_001)).expect("an answer");
+    assert_eq!((answer.from, answer.to), (FIRST, SocketAddr::new(at(CLIENT).ip(), 40_001)));
+    let Ok(Message::Response(response)) = stun::decode(&answer.bytes) else { panic!("a response") };
+    assert_eq!(response.mapped, at(CLIENT), "it tells of who asked");
+    for port in [0, 53, 1023] {
+        let refusal =
+            handle(&mut service, FIRST, at(CLIENT), &stun::encode_request_for_port(ID, port)).expect("an error");
+        assert_eq!(refusal.to, at(CLIENT));
+        assert_eq!(stun::decode(&refusal.bytes), Ok(Message::Error { transaction: ID, code: 420 }));
+    }
+}
+
+#[test]
 fn only_requests_are_answered() {
     let mut service = two_addresses();
     let mapped = at(CLIENT);
@@ -136,7 +152,9 @@ proptest! {
             junk[2..4].copy_from_slice(&(length as u16).to_be_bytes());
         }
         if let Some(answer) = handle(&mut two_addresses(), FIRST, at(CLIENT), &junk) {
-            prop_assert_eq!(answer.to, at(CLIENT));
+            prop_assert_eq!(answer.to.ip(), at(CLIENT).ip());
+            let moved = matches!(stun::decode(&junk), Ok(Message::Request(request)) if request.response_port.is_some());
+            prop_assert!(moved || answer.to == at(CLIENT), "{:?}", answer.to);
             prop_assert!(answer.bytes.len() <= 100);
         }
     }

@@ -10,6 +10,8 @@ pub mod study;
 #[cfg(test)]
 mod discovery_tests;
 #[cfg(test)]
+mod lifetime_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod study_tests;
