@@ -99,6 +99,14 @@ Example:
 Stops at the first reply over a direct path (exit 0). After COUNT pings or the timeout without one
 it says what stood in the way, and exits with 4.")]
     Ping(Ping),
+    /// Say why the path to a contact is what it is, and what would make it better
+    #[command(after_help = "\
+Example:
+  punchline why Bob
+
+Makes an attempt at a direct path and tells of it: the addresses tried, the strategies, the two
+routers, the reason. While a client of yours is online, tells of the last attempt of that one.")]
+    Why(Why),
     /// Measure how much goes over the direct path to a contact, each way
     #[command(after_help = "\
 Example:
@@ -114,7 +122,8 @@ Example:
 
 Asks the rendezvous from several ports, and the router for one; one to three seconds. Filtering and
 mapping are known fully only if the rendezvous has two addresses. While a client of yours is online,
-shows what that knows.")]
+shows what that knows. With --lifetime it also finds out how long your router remembers a silent
+socket, which takes up to four minutes; Ctrl-C ends it with what is known by then.")]
     Netcheck(Netcheck),
     /// Show whether punchline is online, and with whom
     #[command(after_help = "Example:\n  punchline status --json")]
@@ -189,9 +198,22 @@ pub struct Speed {
     pub timeout: Duration,
 }
 
+/// `why`
+#[derive(Debug, Args)]
+pub struct Why {
+    /// A contact: name or id
+    pub peer: String,
+    /// Give up after this many seconds
+    #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
 /// `netcheck`
 #[derive(Debug, Args)]
 pub struct Netcheck {
+    /// Measure how long the router remembers a silent socket, too
+    #[arg(long)]
+    pub lifetime: bool,
     /// Give up after this many seconds
     #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub timeout: Duration,

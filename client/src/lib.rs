@@ -26,3 +26,4 @@ pub mod online;
 pub mod output;
 mod random;
 mod system;
+pub mod why;

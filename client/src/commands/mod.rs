@@ -10,9 +10,10 @@ mod ping;
 mod run;
 mod speed;
 mod status;
+mod why;
 
 #[cfg(test)]
-pub(crate) use {chat::Chat, netcheck::Netcheck, ping::Ping, run::Run, speed::Speed};
+pub(crate) use {chat::Chat, netcheck::Netcheck, ping::Ping, run::Run, speed::Speed, why::Why};
 
 use std::str::FromStr;
 use std::time::Instant;
@@ -42,7 +43,7 @@ pub struct Context<'a> {
     pub port_mapping: bool,
     /// May hundreds of sockets be opened to guess a port?
     pub birthday: bool,
-    /// Are contacts on our LAN looked for?
+    /// May anything be sent to the LAN: are contacts looked for there?
     pub lan: bool,
 }
 
@@ -91,6 +92,7 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Chat(arguments) => return chat::execute(context, &arguments).await,
         Command::Netcheck(arguments) => return netcheck::execute(context, &arguments).await,
         Command::Ping(arguments) => return ping::execute(context, &arguments).await,
+        Command::Why(arguments) => return why::execute(context, &arguments).await,
         Command::Speed(arguments) => return speed::execute(context, &arguments).await,
     };
     match stop {

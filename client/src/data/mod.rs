@@ -31,7 +31,7 @@ pub use contacts::{Added, Contact, ContactError, Contacts, MAX_CONTACTS, check_n
 pub use edit::Edit;
 pub use error::DataError;
 pub use lock::{Holder, Lock};
-pub use status::{SessionStatus, State, Status, StatusFile};
+pub use status::{AttemptStatus, RefusedStatus, SessionStatus, State, Status, StatusFile};
 
 /// Whoever reads a file has it grow no further than this: a thousand contacts are about 150 kB.
 const MAX_FILE: u64 = 4 << 20;

@@ -9,6 +9,7 @@ use common::candidate::canonical;
 use common::discovery::Config as DiscoveryConfig;
 use common::identity::PeerId;
 use common::introduction::{Register, ToServer};
+use common::link::Rendezvous;
 use common::tls::{Certificate, SERVER_NAME, SeenPeer};
 use quinn::{Connecting, Connection, Endpoint, Incoming};
 use tokio::sync::{mpsc, watch};
@@ -19,7 +20,7 @@ use super::port_mapping::{Mapped, PortMapper};
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
 use super::transport::PEER_WINDOW;
-use super::{interfaces, speed, transport};
+use super::{interfaces, look_around, measure_lifetime, speed, transport};
 use crate::node::{
     Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Output, SessionEvent, SessionId, SocketId,
 };
@@ -59,6 +60,8 @@ pub(super) struct Means {
     pub(super) move_on: watch::Sender<u64>,
     /// Who measures the line with us.
     pub(super) desk: speed::Desk,
+    /// Where we register, for whoever looks around.
+    pub(super) rendezvous: Rendezvous,
     /// Where measurements are told of: they do not wait for what else is to be told.
     pub(super) events: mpsc::Sender<NodeEvent>,
 }
@@ -298,6 +301,13 @@ impl Driver {
                 }
                 Output::Close(id, bye) => self.close(id, bye),
                 Output::MeasureSpeed { peer, session, each_way } => self.measure(peer, session, each_way),
+                Output::LookAround { lan } => {
+                    let (rendezvous, events) = (self.means.rendezvous.clone(), self.means.events.clone());
+                    tokio::spawn(
+                        async move { events.send(NodeEvent::Around(look_around(&rendezvous, lan).await)).await },
+                    );
+                }
+                Output::MeasureLifetime => self.measure_lifetime(),
                 Output::Discover(config) => (self.discovering, self.to_discover) = (None, Some(config)),
                 Output::StopDiscovery => (self.discovering, self.to_discover) = (None, None),
                 Output::Tell(event) => {
@@ -325,6 +335,19 @@ impl Driver {
             }
             None => speed::refuse(peer, session, events),
         }
+    }
+
+    fn measure_lifetime(&self) {
+        let (reports, mut told) = mpsc::channel(4);
+        tokio::spawn(measure_lifetime(self.means.rendezvous.clone(), reports));
+        let events = self.means.events.clone();
+        tokio::spawn(async move {
+            while let Some(report) = told.recv().await {
+                if events.send(NodeEvent::Lifetime(report)).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     fn close(&self, id: SessionId, bye: Bye) {

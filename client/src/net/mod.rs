@@ -20,12 +20,14 @@
 //! Bulk on a long line needs a receive buffer that Linux grants only if `net.core.rmem_max` allows it.
 //! A tunnel leads to the rendezvous alone. There is no other server to go through.
 
+mod around;
 mod control;
 mod discovering;
 mod driver;
 mod eyeballs;
 mod interfaces;
 mod lan;
+mod lifetime;
 mod port_mapping;
 mod quic_socket;
 mod reach;
@@ -48,8 +50,10 @@ use tokio::sync::watch::channel as watch_channel;
 use tokio::task::JoinHandle;
 
 use crate::node::{Config, Machine, NodeCommand, NodeEvent, Random};
+pub(crate) use around::look as look_around;
 use driver::{Driver, Inputs, Means};
 use lan::{LanSockets, Overheard};
+pub(crate) use lifetime::measure as measure_lifetime;
 use port_mapping::PortMapper;
 use quic_socket::QuicSocket;
 use reach::Reach;
@@ -124,7 +128,7 @@ impl Node {
             false => (None, mpsc::channel(1).1),
         };
         let (register, registration) = watch_channel(machine.registration().clone());
-        let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous);
+        let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous.clone());
         let reach = Reach { endpoint: endpoint.clone(), lanes: socket.lanes().clone(), certificate, rendezvous };
         let relay = socket.traffic().clone();
         let (move_on, moved) = watch_channel(0);
@@ -138,6 +142,7 @@ impl Node {
             register,
             move_on,
             desk: Default::default(),
+            rendezvous: config.rendezvous.clone(),
             events: events.clone(),
         };
         let own_port = means.socket.local_addresses().find(SocketAddr::is_ipv4).map(|own| own.port());

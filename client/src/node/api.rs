@@ -10,6 +10,8 @@ use common::path::Report;
 use common::session::{PeerFrame, Route, Via};
 use serde::{Deserialize, Serialize};
 
+use super::around::{Around, LifetimeReport};
+use super::attempt::PathAttempt;
 use super::port_mapping::PortMapping;
 use super::speed::SpeedReport;
 
@@ -61,6 +63,13 @@ pub enum NodeCommand {
     },
     /// Something that should have been acknowledged was not: find out now whether the path is alive.
     Verify(PeerId, Route),
+    /// Look at this machine's network beyond what the rendezvous sees of it; on the LAN itself only if that is allowed.
+    LookAround {
+        /// May anything be sent to the LAN?
+        lan: bool,
+    },
+    /// Find out how long the NAT remembers a silent socket. It takes minutes.
+    MeasureLifetime,
     /// Measure the line of this session: see [`NodeEvent::Speed`].
     MeasureSpeed {
         /// To whom.
@@ -206,6 +215,17 @@ pub enum NodeEvent {
         /// What was tried, and why it is over.
         report: Report,
     },
+    /// An attempt at a direct path has ended, one way or the other; follows what else is told of that.
+    Attempted {
+        /// To whom.
+        peer: PeerId,
+        /// What it was.
+        attempt: Box<PathAttempt>,
+    },
+    /// What was found out about this machine's network: see [`NodeCommand::LookAround`].
+    Around(Around),
+    /// How the measurement that was asked for goes: see [`NodeCommand::MeasureLifetime`].
+    Lifetime(LifetimeReport),
     /// A frame from a peer, over an authenticated session or in an envelope that only the peer can have sealed.
     Frame {
         /// From whom.

@@ -125,6 +125,8 @@ impl Machine {
             NodeCommand::Reply { peer, frames } => self.with(peer, |peer, home| peer.reply(&frames, home)),
             NodeCommand::Letter { peer, frames } => self.with(peer, |peer, _| peer.set_letter(frames)),
             NodeCommand::Verify(peer, route) => self.with(peer, |peer, home| peer.verify(route, now, home)),
+            NodeCommand::LookAround { lan } => self.home.output(Output::LookAround { lan }),
+            NodeCommand::MeasureLifetime => self.home.output(Output::MeasureLifetime),
             NodeCommand::MeasureSpeed { peer, session, each_way } => {
                 self.home.output(Output::MeasureSpeed { peer, session, each_way });
             }

@@ -20,6 +20,8 @@
 //! One rendezvous. A frame for a session that is no longer the current one of its route is dropped.
 
 mod api;
+mod around;
+mod attempt;
 mod home;
 mod lan;
 mod lines;
@@ -30,9 +32,11 @@ mod port_mapping;
 mod speed;
 
 pub use api::{Entrance, Introducer, NodeCommand, NodeEvent, Party, SessionId, SocketId};
+pub use around::{Around, Ipv6Access, LanLink, LifetimeReport};
+pub use attempt::{AttemptEnd, PathAttempt, Side};
 pub use home::Random;
 pub use lan::Audience;
 pub use machine::{Config, Machine};
 pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};
-pub use port_mapping::{MappingProtocol, PortMapping};
+pub use port_mapping::{MappingProtocol, NAT_BEYOND, PortMapping};
 pub use speed::{SpeedFailure, SpeedPhase, SpeedReport};

@@ -114,6 +114,13 @@ pub enum Output {
     CloseSocket(SocketId),
     /// QUIC packets to this address leave from this socket from now on, for as long as it is open.
     Leave(SocketAddr, SocketId),
+    /// Look around, and say what there is by [`NodeEvent::Around`].
+    LookAround {
+        /// May anything be sent to the LAN?
+        lan: bool,
+    },
+    /// Measure for how long the NAT remembers, and say so by [`NodeEvent::Lifetime`].
+    MeasureLifetime,
     /// Send this datagram.
     Transmit {
         /// From which socket; if it is not open, not at all.

@@ -38,6 +38,9 @@ impl fmt::Display for MappingProtocol {
     }
 }
 
+/// How it is said that a port of the router's would lead nowhere.
+pub const NAT_BEYOND: &str = "there is another NAT beyond it";
+
 /// A port of the router that leads to our main socket, whoever sends to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {

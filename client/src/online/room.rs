@@ -32,6 +32,13 @@ pub struct Connection {
     by: Option<Introducer>,
 }
 
+impl Connection {
+    /// The round trip, when last measured.
+    pub fn rtt(&self) -> Duration {
+        self.rtt
+    }
+}
+
 /// The state shared by all online commands.
 #[derive(Debug)]
 pub struct Room {
@@ -84,6 +91,16 @@ impl Room {
     /// The connection with this peer by this route.
     pub fn connection(&self, peer: PeerId, route: Route) -> Option<&Connection> {
         self.connections.get(&(peer, route))
+    }
+
+    /// How packets go to this peer now: messages, or the best that stands where there were none.
+    pub fn route(&self, peer: PeerId) -> Option<Route> {
+        Route::ALL.into_iter().rfind(|route| self.connection(peer, *route).is_some())
+    }
+
+    /// How the node stands, as it is told in the status file.
+    pub fn status(&self) -> &Status {
+        &self.status
     }
 
     /// Gives a frame to the connection of this route. Without one it is dropped: the messenger sends what is not
@@ -154,11 +171,12 @@ impl Room {
             }
             NodeEvent::Down { peer, route, .. } => drop(self.connections.remove(&(*peer, *route))),
             NodeEvent::NetworkChanged { .. } => {}
+            NodeEvent::Attempted { peer, attempt } => self.status.attempted(*peer, (**attempt).clone(), now.wall),
+            NodeEvent::Refused { peer } => self.status.refused(*peer, now.wall),
             // For the task that asked.
-            NodeEvent::Speed { .. } => return,
+            NodeEvent::Speed { .. } | NodeEvent::Around(_) | NodeEvent::Lifetime(_) => return,
             NodeEvent::Replaced
             | NodeEvent::Introduced { .. }
-            | NodeEvent::Refused { .. }
             | NodeEvent::Punched { .. }
             | NodeEvent::NoPath { .. }
             | NodeEvent::Untrusted { .. } => {}
@@ -242,6 +260,9 @@ impl Room {
             | NodeEvent::Down { .. }
             | NodeEvent::Frame { .. }
             | NodeEvent::Replaced
+            | NodeEvent::Attempted { .. }
+            | NodeEvent::Around(_)
+            | NodeEvent::Lifetime(_)
             | NodeEvent::Speed { .. } => {
                 return None;
             }

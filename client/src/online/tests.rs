@@ -9,9 +9,11 @@ use common::path::Report;
 use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
 use jiff::Timestamp;
 
+mod explaining;
+
 use super::*;
 use crate::cli::{self, Cli};
-use crate::commands::{Chat, Netcheck, Ping, Run, Speed};
+use crate::commands::{Chat, Ping, Run, Speed};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedReport};
@@ -334,35 +336,6 @@ fn a_ping_without_replies_sends_as_many_as_asked_for() {
     };
     assert_eq!((pings, exit(&end)), (3, Exit::NoPath));
     assert_eq!(world.elapsed, Duration::from_millis(1500));
-}
-
-#[test]
-fn a_netcheck_ends_with_the_profile_its_verdict_and_what_the_router_says() {
-    let (mut world, _) = World::new(Netcheck::new(Duration::from_secs(5)));
-    assert!(
-        world
-            .node(NodeEvent::Registered { entrance: Entrance::Udp { observed: remote() }, local: vec![remote()] })
-            .end
-            .is_none()
-    );
-    let profile = common::nat::NatProfile { translated: Some(false), ..Default::default() };
-    assert!(world.node(NodeEvent::Profile(profile)).end.is_none(), "the router has not answered yet");
-    let out = world.node(NodeEvent::PortMapping(Err("nothing is translated".to_owned())));
-    assert_eq!(exit(&out), Exit::Done);
-    assert!(
-        out.events
-            .iter()
-            .any(|event| matches!(event, Event::Netcheck { verdict, .. } if verdict.contains("No router")))
-    );
-}
-
-#[test]
-fn a_netcheck_without_a_rendezvous_says_what_was_tried() {
-    let (mut world, _) = World::new(Netcheck::new(Duration::from_secs(5)));
-    world.node(NodeEvent::RendezvousLost { reason: "tried 11.1.1.1:3478".into() });
-    let out = world.sleep();
-    assert_eq!(exit(&out), Exit::Timeout);
-    assert!(matches!(&out.end, Some(Err(failure)) if failure.message.contains("11.1.1.1:3478")));
 }
 
 #[test]

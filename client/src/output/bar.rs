@@ -34,6 +34,12 @@ impl Bar {
         self.write(&format!("{CLEAR}{line}"), true);
     }
 
+    /// Draws it anew, for something that people have to wait for.
+    pub fn wait(&mut self, what: &str, share: f64) {
+        let line = format!("[{}] {what}", filled(share));
+        self.write(&format!("{CLEAR}{line}"), true);
+    }
+
     /// Takes it away, so that something else may stand there.
     pub fn clear(&mut self) {
         if self.drawn {
@@ -64,9 +70,13 @@ fn line(phase: SpeedPhase, share: f64, mbps: Option<f64>) -> String {
         SpeedPhase::Up => "up",
         SpeedPhase::Down => "down",
     };
-    let full = ((share.clamp(0.0, 1.0) * WIDTH as f64) as usize).min(WIDTH);
     let rate = mbps.map(|mbps| format!(" {mbps:.1} Mb/s")).unwrap_or_default();
-    format!("{word:4} [{}{}]{rate}", "#".repeat(full), " ".repeat(WIDTH - full))
+    format!("{word:4} [{}]{rate}", filled(share))
+}
+
+fn filled(share: f64) -> String {
+    let full = ((share.clamp(0.0, 1.0) * WIDTH as f64) as usize).min(WIDTH);
+    format!("{}{}", "#".repeat(full), " ".repeat(WIDTH - full))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use common::session::Route;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{Netcheck, Why};
 use crate::data::State;
 use crate::exit::Failure;
 use crate::node::{Entrance, Introducer, Party, PortMapping};
@@ -224,22 +225,9 @@ pub enum Event {
         reason: Option<String>,
     },
     /// `netcheck` is done.
-    Netcheck {
-        /// How we come to the rendezvous, and our address as it sees it.
-        #[serde(flatten)]
-        entrance: Entrance,
-        /// Our own addresses.
-        local: Vec<SocketAddr>,
-        /// RFC 4787's words.
-        profile: NatProfile,
-        /// The port that the router gave us.
-        port_mapping: Option<PortMapping>,
-        /// Why there is none.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        no_port_mapping: Option<String>,
-        /// Plain words.
-        verdict: &'static str,
-    },
+    Netcheck(Box<Netcheck>),
+    /// `why` is done.
+    Why(Box<Why>),
     /// We were introduced; punching starts.
     Introduced {
         /// To whom.

@@ -1,20 +1,29 @@
 //! One example of every event, and the test that `docs/json.md` shows exactly these lines.
 
 use common::candidate::CandidateKind;
+use common::discovery::Circumstances;
 use common::identity::{Identity, PeerId};
+use common::lifetime::Span;
 use common::link::{Link, Rendezvous};
 use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
-use common::path::{Ending, Strategy};
+use common::path::{Attempt, Checked, Effort, Ending, Strategy, Tried as PathTried};
+use common::reach::{AccessKind, reach};
 use common::session::Route;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::event::*;
+use super::netcheck::{LifetimeLine, Netcheck, ReachLine};
 use super::printer::json;
 use super::text;
+use super::why::{ConnectionLine, Why};
 use crate::data::State;
 use crate::exit::{Exit, Failure};
-use crate::node::{Entrance, Introducer, MappingProtocol, Party, PortMapping};
+use crate::node::{
+    Around, AttemptEnd, Entrance, Introducer, Ipv6Access, LanLink, MappingProtocol, Party, PathAttempt, PortMapping,
+    Side,
+};
+use crate::why::{Evidence, explain};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).peer_id()
@@ -43,6 +52,74 @@ fn mapping() -> PortMapping {
 }
 
 const NO_PORT: &str = "PCP: no answer; NAT-PMP: no answer; UPnP: no answer";
+
+fn netcheck() -> Netcheck {
+    let circumstances = Circumstances { profile: profile(), ipv6: true, ..Circumstances::default() };
+    let link = LanLink {
+        interface: "eth0".into(),
+        address: "192.168.1.7".parse().expect("an address"),
+        multicast: true,
+        broadcast: Some(true),
+    };
+    let ipv6 = Ipv6Access { address: "2001:db8::7".parse().ok(), rendezvous: Some(true) };
+    let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
+    let own = AccessKind::PortFiltered;
+    Netcheck {
+        entrance: Entrance::Udp { observed: "11.1.1.7:4000".parse().expect("an address") },
+        local: vec!["192.168.1.7:4000".parse().expect("an address")],
+        profile: profile(),
+        port_mapping: None,
+        no_port_mapping: Some(NO_PORT.into()),
+        around: Around { ipv6, vpn: None, lan: Some(vec![link]) },
+        lifetime: Some(LifetimeLine::new(Span { outlived: seconds(25), gone_after: seconds(35) }, None)),
+        kind: Some(own),
+        reaches: AccessKind::ALL.map(|kind| ReachLine { kind, how: reach(own, kind) }).to_vec(),
+        verdict: circumstances.verdict(),
+        advice: circumstances.advice(),
+        help: circumstances.advice().to_string(),
+    }
+}
+
+/// Two symmetric NATs.
+fn why() -> Why {
+    let ports = Some(PortAssignment::Random { low: 2210, high: 61_002 });
+    let symmetric = NatProfile { mapping: Some(Mapping::AddressAndPortDependent), ports, ..profile() };
+    let side = |seen_at: &str| Side { seen_at: seen_at.parse().ok(), profile: symmetric };
+    let checked = |kind, address: &str, packets| Checked {
+        kind,
+        address: address.parse().expect("an address"),
+        packets,
+        heard: false,
+        rtt: None,
+    };
+    let tried = |strategy, packets, sockets, ms| PathTried {
+        strategy,
+        effort: Effort { packets, sockets },
+        took: std::time::Duration::from_millis(ms),
+    };
+    let attempt = PathAttempt {
+        by: Introducer::Rendezvous,
+        requested: true,
+        ended: AttemptEnd::NoPath,
+        own: side("11.1.1.7:33012"),
+        theirs: side("11.1.1.8:40121"),
+        attempt: Attempt {
+            checks: vec![
+                checked(CandidateKind::Host, "192.168.2.2:4000", 6),
+                checked(CandidateKind::ServerReflexive, "11.1.1.8:40121", 18),
+            ],
+            strategies: vec![tried(Strategy::Plain, 24, 0, 9_900), tried(Strategy::Observation, 33, 32, 210)],
+            ending: Ending::BothUnforeseeable,
+            found: None,
+        },
+    };
+    let evidence =
+        Evidence { name: "Bob", route: Some(Route::Relayed), attempt: Some(&attempt), refused: false, mapped: None };
+    let remote = "11.1.1.1:3478".parse().expect("an address");
+    let connection = ConnectionLine { route: Route::Relayed, remote, rtt_ms: ms(81.2) };
+    let who = Who { peer: id(2), name: Some("Bob".into()) };
+    Why::new(who, explain(&evidence), Some(connection), Some((&attempt, at("2026-11-21T18:03:04.25Z"))))
+}
 
 /// In the order of the enum. The match has no wildcard: a new event without an example does not compile.
 fn examples() -> Vec<Event> {
@@ -76,14 +153,8 @@ fn examples() -> Vec<Event> {
         Event::Profile { profile: profile() },
         Event::PortMapping { port_mapping: Some(mapping()), reason: None },
         Event::PortMapping { port_mapping: None, reason: Some(NO_PORT.into()) },
-        Event::Netcheck {
-            entrance: Entrance::Udp { observed: remote() },
-            local: vec![home()],
-            profile: profile(),
-            port_mapping: Some(mapping()),
-            no_port_mapping: None,
-            verdict: common::discovery::verdict(&profile()),
-        },
+        Event::Netcheck(Box::new(netcheck())),
+        Event::Why(Box::new(why())),
         Event::Introduced {
             who: bob(),
             by: Introducer::Rendezvous,
@@ -193,7 +264,8 @@ fn examples() -> Vec<Event> {
             | Event::Draining
             | Event::Profile { .. }
             | Event::PortMapping { .. }
-            | Event::Netcheck { .. }
+            | Event::Netcheck(_)
+            | Event::Why(_)
             | Event::Introduced { .. }
             | Event::Refused { .. }
             | Event::Punched { .. }

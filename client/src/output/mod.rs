@@ -4,10 +4,14 @@ mod bar;
 mod event;
 #[cfg(test)]
 mod examples;
+mod netcheck;
 mod printer;
 pub mod sanitize;
 mod text;
+mod why;
 
 pub use bar::Bar;
 pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, SessionLine, Tried, Who};
+pub use netcheck::{LifetimeLine, Netcheck, ReachLine};
 pub use printer::{Gone, Mode, Printer};
+pub use why::{CandidateLine, ConnectionLine, PathLine, SideLine, StrategyLine, Why};

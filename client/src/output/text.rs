@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 
 use common::candidate::CandidateKind;
 use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
+use common::reach::WIDEST_BLOCK;
 use common::session::Route;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::printer::label;
-use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, sanitize};
+use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, netcheck, sanitize, why};
 use crate::data::State;
 use crate::exit::Failure;
 use crate::node::{Entrance, Introducer, PortMapping};
 
 /// What is said where an address would stand otherwise.
-const TUNNELLED: &str = "through TCP (UDP is blocked here)";
+pub(super) const TUNNELLED: &str = "through TCP (UDP is blocked here)";
 
 /// The line for an event, without its end; `None` if people need not be told.
 pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<String> {
@@ -37,6 +38,8 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
         // Most routers give none, and it is no trouble.
         Event::PortMapping { port_mapping: None, .. } => None,
         Event::Error { message, .. } => Some(sanitize::line(message)),
+        Event::Netcheck(page) => Some(netcheck::render(page)),
+        Event::Why(page) => Some(why::render(page)),
         happened => clock(news(happened)),
     }
 }
@@ -150,13 +153,6 @@ fn news(event: &Event) -> String {
         Event::PortMapping { port_mapping: Some(mapping), .. } => {
             format!("your router maps a port: {}", mapped(mapping))
         }
-        Event::Netcheck { entrance, local, profile, port_mapping, no_port_mapping, verdict } => {
-            let seen = entrance.observed().map_or_else(|| TUNNELLED.to_owned(), |observed| observed.to_string());
-            let reason = || sanitize::line(no_port_mapping.as_deref().unwrap_or("not asked for"));
-            let port = port_mapping.as_ref().map_or_else(|| format!("none: {}", reason()), mapped);
-            let (own, nat) = (list(local), nat(profile));
-            format!("seen at     {seen}\nown         {own}\nnat         {nat}\nport        {port}\n{verdict}")
-        }
         Event::Introduced { who, by, requested, addresses } => {
             let how = match (by, requested) {
                 (Introducer::Rendezvous, true) => "introduced to",
@@ -228,7 +224,7 @@ pub(super) fn failure(failure: &Failure) -> Vec<String> {
     lines
 }
 
-fn name(who: &Who) -> String {
+pub(super) fn name(who: &Who) -> String {
     label(who.peer, who.name.as_deref())
 }
 
@@ -241,18 +237,18 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-fn mapped(PortMapping { protocol, external }: &PortMapping) -> String {
+pub(super) fn mapped(PortMapping { protocol, external }: &PortMapping) -> String {
     format!("{external} leads here ({protocol})")
 }
 
-fn list(addresses: &[SocketAddr]) -> String {
+pub(super) fn list(addresses: &[SocketAddr]) -> String {
     if addresses.is_empty() {
         return "no known address".to_owned();
     }
     addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn kind_words(kind: CandidateKind) -> &'static str {
+pub(super) fn kind_words(kind: CandidateKind) -> &'static str {
     match kind {
         CandidateKind::Host => "its own address",
         CandidateKind::ServerReflexive => "its router's address",
@@ -261,7 +257,7 @@ fn kind_words(kind: CandidateKind) -> &'static str {
 }
 
 /// In front of an address.
-fn way(route: Route) -> &'static str {
+pub(super) fn way(route: Route) -> &'static str {
     match route {
         Route::Relayed => "through the relay",
         Route::Direct => "direct",
@@ -290,7 +286,7 @@ fn session_line(session: &SessionLine, now: Timestamp, zone: &TimeZone) -> Strin
 }
 
 /// The profile in words.
-fn nat(profile: &NatProfile) -> String {
+pub(super) fn nat(profile: &NatProfile) -> String {
     if profile.translated == Some(false) {
         return "none, your address is your own".to_owned();
     }
@@ -305,7 +301,10 @@ fn nat(profile: &NatProfile) -> String {
     parts.extend(profile.ports.map(|ports| match ports {
         PortAssignment::Preserved => "ports preserved".to_owned(),
         PortAssignment::Sequential { step } => format!("ports in steps of {step}"),
-        PortAssignment::Random { low, high } => format!("random ports between {low} and {high}"),
+        PortAssignment::Random { low, high } if high.saturating_sub(low) <= WIDEST_BLOCK => {
+            format!("random ports in a block, {low} to {high} seen")
+        }
+        PortAssignment::Random { low, high } => format!("random ports, {low} to {high} seen"),
     }));
     parts.extend(profile.filtering.map(|filtering| match filtering {
         Filtering::EndpointIndependent => "lets everybody in".to_owned(),

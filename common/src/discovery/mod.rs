@@ -63,7 +63,7 @@ use crate::nat::NatProfile;
 use crate::stun::{self, Change, Message, TransactionId};
 use classify::{Observations, Passage};
 use question::{Expected, MAX_RTO, Plan, Question, Reply};
-pub use verdict::verdict;
+pub use verdict::{Advice, Circumstances, is_carriers};
 
 /// The most datagrams of a run: four for each of three mappings, for the fresh socket's first Binding and for two
 /// CHANGE-REQUESTs, and three each way through the hairpin.

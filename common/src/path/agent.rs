@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
+use super::attempt::{Attempt, Found, Tried};
 use super::checklist::{Answer, Checklist, Probe, Scope};
 use super::keepalive::Keepalive;
 use super::report::{Report, Strategy};
@@ -73,6 +74,8 @@ pub struct Agent {
     keepalive: Keepalive,
     answers: Throttle,
     heard: bool,
+    /// The first path.
+    found: Option<Found>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -100,6 +103,7 @@ impl Agent {
             keepalive: config.keepalive,
             answers: Throttle::new(now),
             heard: false,
+            found: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -240,6 +244,18 @@ impl Agent {
         let mut report = self.rounds.as_ref().map_or_else(Report::new, |rounds| rounds.report);
         report.sent(Strategy::Plain, self.checks.sent());
         report
+    }
+
+    /// What was tried so far, address by address, and what came of it.
+    pub fn attempt(&self) -> Attempt {
+        let report = self.report();
+        let took = |strategy| match (strategy, &self.rounds) {
+            (Strategy::Plain, _) => self.checks.last_sent().map(|last| last.saturating_duration_since(self.born)),
+            (_, rounds) => rounds.as_ref().and_then(|rounds| rounds.times.took(strategy)),
+        };
+        let tried = |(strategy, effort)| Tried { strategy, effort, took: took(strategy).unwrap_or_default() };
+        let strategies = report.tried().map(tried).collect();
+        Attempt { checks: self.checks.record(), strategies, ending: report.ending, found: self.found }
     }
 
     fn stop_comparing(&mut self, now: Instant) {
@@ -413,6 +429,12 @@ impl Agent {
     fn punched(&mut self, path: Path, now: Instant) {
         let after = now.saturating_duration_since(self.born);
         self.events.push_back(Event::Punched { base: path.base, remote: path.remote, rtt: path.rtt, after });
+        let (kind, address) = (path.remote.kind, path.remote.address);
+        // Where the peer was offered it is found by plain probing, and where it was only heard, until the first guesses are out.
+        let guessed = path.base != Base::MAIN || kind == CandidateKind::PeerReflexive;
+        let shot = self.rounds.as_ref().and_then(|rounds| rounds.times.last_shot()).filter(|_| guessed);
+        let strategy = shot.unwrap_or(Strategy::Plain);
+        self.found = Some(Found { kind, address, strategy, rtt: path.rtt, after });
         self.rest(path, now);
         self.comparing = Some(now + COMPARISON);
         if !self.guessed() {

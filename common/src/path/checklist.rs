@@ -12,6 +12,7 @@ use crate::candidate::{Candidate, CandidateKind, canonical, may_probe};
 use crate::pairing::ProbeKey;
 use crate::stun::TransactionId;
 
+use super::attempt::Checked;
 use super::scatter::BLOCK;
 use super::surface::Base;
 
@@ -99,6 +100,11 @@ struct Check {
     found: bool,
     start: Instant,
     round: usize,
+    /// Probes, and which of all the list's was the first.
+    sent: u32,
+    first: u64,
+    /// Of the fastest answer.
+    rtt: Option<Duration>,
     triggered: Option<Instant>,
     /// The peer has shown that this address is its own: it answered, or sent an authentic probe from there.
     authentic: bool,
@@ -106,7 +112,9 @@ struct Check {
 
 impl Check {
     fn new(base: Base, candidate: Candidate, now: Instant) -> Self {
-        Check { base, candidate, found: false, start: now, round: 0, triggered: None, authentic: false }
+        let (start, round, triggered) = (now, 0, None);
+        let (sent, first, rtt) = (0, u64::MAX, None);
+        Check { base, candidate, found: false, start, round, sent, first, rtt, triggered, authentic: false }
     }
 
     fn is(&self, base: Base, address: SocketAddr) -> bool {
@@ -141,6 +149,7 @@ pub(super) struct Checklist {
     sent: u32,
     sent_to_hosts: u32,
     sent_to_found: u32,
+    last_sent: Option<Instant>,
     counter: u64,
     outstanding: BTreeMap<TransactionId, Outstanding>,
     guesses: BTreeMap<TransactionId, Outstanding>,
@@ -160,6 +169,7 @@ impl Checklist {
             sent: 0,
             sent_to_hosts: 0,
             sent_to_found: 0,
+            last_sent: None,
             counter: 0,
             outstanding: BTreeMap::new(),
             guesses: BTreeMap::new(),
@@ -264,6 +274,11 @@ impl Checklist {
             *sent += 1;
             let nominates = nominates || choice == Some((base, destination));
             let transaction = self.next_transaction();
+            if let Some(check) = self.checks.iter_mut().find(|check| check.is(base, destination)) {
+                check.first = check.first.min(self.counter);
+                check.sent += 1;
+            }
+            self.last_sent = Some(now);
             if self.outstanding.len() == MAX_OUTSTANDING {
                 let oldest = self.outstanding.iter().min_by_key(|(_, out)| out.sent).map(|(id, _)| *id);
                 oldest.and_then(|id| self.outstanding.remove(&id));
@@ -330,8 +345,9 @@ impl Checklist {
         }
         let check = self.find(base, source, now)?;
         check.authentic = true;
-        let (candidate, rtt) = (check.candidate, now.saturating_duration_since(out.sent));
-        Some(Answer { base, candidate, rtt, to_nomination: out.nominates })
+        let rtt = now.saturating_duration_since(out.sent);
+        check.rtt = check.rtt.into_iter().chain([rtt]).min();
+        Some(Answer { base, candidate: check.candidate, rtt, to_nomination: out.nominates })
     }
 
     /// Only what stands on open bases is probed.
@@ -351,6 +367,25 @@ impl Checklist {
     /// Probes of this attempt.
     pub(super) fn sent(&self) -> u32 {
         self.sent + self.sent_to_found
+    }
+
+    /// When the last of them left.
+    pub(super) fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
+    }
+
+    /// What became of each pair, in the order in which they were tried.
+    pub(super) fn record(&self) -> Vec<Checked> {
+        let mut checks: Vec<&Check> = self.checks.iter().collect();
+        checks.sort_by_key(|check| check.first);
+        let record = |check: &&Check| Checked {
+            kind: check.candidate.kind,
+            address: check.candidate.address,
+            packets: check.sent,
+            heard: check.authentic,
+            rtt: check.rtt,
+        };
+        checks.iter().map(record).collect()
     }
 
     /// A transaction id that nobody without the key can guess, without drawing randomness: a hash of key and counter.

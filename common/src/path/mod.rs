@@ -79,6 +79,7 @@
 
 mod acts;
 mod agent;
+mod attempt;
 mod checklist;
 mod foretell;
 mod fresh;
@@ -105,6 +106,7 @@ mod tests;
 mod toy_net;
 
 pub use agent::{Agent, LONGEST_ATTEMPT, PUNCHING_TIMEOUT, RECHECK_TIMEOUT};
+pub use attempt::{Attempt, Checked, Found, Tried};
 pub use checklist::{BUDGET, FOUND_BUDGET, MAX_CANDIDATES};
 pub use report::{Effort, Ending, Report, Strategy};
 pub use sockets::MAX_SOCKETS;

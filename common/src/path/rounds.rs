@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::attempt::Times;
 use super::foretell::{Look, Seen, WIDEST_BLOCK, look};
 use super::observation::Observation;
 use super::report::{Ending, Report, Strategy};
@@ -94,6 +95,7 @@ pub(super) struct Rounds {
     pub(super) observation: Observation,
     pub(super) requests: VecDeque<Request>,
     pub(super) report: Report,
+    pub(super) times: Times,
     pub(super) number: u8,
     phase: Phase,
     /// Those that asked, in order.
@@ -142,6 +144,7 @@ impl Rounds {
             observation: Observation::new(config.seed),
             requests: VecDeque::new(),
             report: Report::new(),
+            times: Times::default(),
             number: 0,
             phase: Phase::Quiet { until: now + SILENCE },
             fresh: Vec::new(),
@@ -385,10 +388,12 @@ impl Rounds {
             && let Some((base, destination, transaction)) = self.observation.poll(now)
         {
             self.report.sent(Strategy::Observation, 1);
+            self.times.sent(Strategy::Observation, now);
             return Some(Sending::Question { base, destination, transaction });
         }
         let (strategy, Shot { base, port }) = self.shots.poll(now)?;
         self.report.sent(strategy, 1);
+        self.times.sent(strategy, now);
         Some(Sending::Probe { base, destination: SocketAddr::new(self.config.peer.ip(), port) })
     }
 

@@ -121,6 +121,22 @@ fn two_behind_one_router_prefer_the_lan_to_its_hairpin() {
 }
 
 #[test]
+fn an_attempt_is_recorded_address_by_address() {
+    let mut world = World::new(Some(Nat::home()), Some(Nat::home()), false);
+    world.introduce_both(HOP, HOP, Duration::from_secs(5));
+    let attempt = world.agents[ALICE].as_ref().expect("there").attempt();
+    let found = attempt.found.expect("a path");
+    assert_eq!((found.kind, found.strategy), (CandidateKind::ServerReflexive, Strategy::Plain));
+    let [host, reflexive] = attempt.checks[..] else { panic!("{:?}", attempt.checks) };
+    assert_eq!((host.kind, host.heard, host.rtt), (CandidateKind::Host, false, None), "nobody is there");
+    assert!(host.packets > 0);
+    assert_eq!((reflexive.address, reflexive.heard, reflexive.rtt), (found.address, true, Some(found.rtt)));
+    let probes: u32 = attempt.checks.iter().map(|check| check.packets).sum();
+    let [plain] = attempt.strategies[..] else { panic!("{:?}", attempt.strategies) };
+    assert_eq!((plain.strategy, plain.effort.packets), (Strategy::Plain, probes));
+}
+
+#[test]
 fn two_symmetric_nats_fail_in_time_and_within_the_budget() {
     let mut world = World::new(Some(Nat::symmetric()), Some(Nat::symmetric()), false);
     world.introduce_both(HOP, HOP, Duration::from_secs(60));

@@ -355,7 +355,7 @@ impl Person {
             }
             Output::StopDiscovery => self.discovering = None,
             // The pipe repeats what it loses by itself.
-            Output::Nudge(_) | Output::MeasureSpeed { .. } => {}
+            Output::Nudge(_) | Output::MeasureSpeed { .. } | Output::LookAround { .. } | Output::MeasureLifetime => {}
             Output::Announce(..) | Output::LanTransmit { .. } => unreachable!("nobody is on a LAN here"),
             Output::Tell(event) => {
                 match &event {

@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use crate::node::{MappingProtocol, PortMapping};
+use crate::node::{MappingProtocol, NAT_BEYOND, PortMapping};
 
 /// The lifetime that is asked for. Whoever is killed leaves an open port behind for this long at most; a renewal every half
 /// hour is a few packets on the LAN. RFC 6886 recommends twice as much.
@@ -283,9 +283,7 @@ pub(super) fn leads_here(external: Ipv4Addr, observed: Option<Ipv4Addr>) -> Resu
     if Some(external) == observed {
         return Ok(());
     }
-    Err(format!(
-        "the router's own address, {external}, is not where the rendezvous sees us: there is another NAT beyond it"
-    ))
+    Err(format!("the router's own address, {external}, is not where the rendezvous sees us: {NAT_BEYOND}"))
 }
 
 #[cfg(test)]

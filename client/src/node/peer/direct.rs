@@ -11,12 +11,17 @@ use common::session::Route;
 use super::Peer;
 use super::live::Live;
 use crate::node::api::{NodeEvent, SocketId};
+use crate::node::attempt::{AttemptEnd, PathAttempt};
 use crate::node::home::{Home, trickle_context};
 use crate::node::lines::{Pair, Way};
 use crate::node::output::Output;
 
 /// The dialler's handshake timeout and one second.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Where the pauses begin after an attempt that had no prospect: at a minute while the relay carries what is said. Only another
+/// network makes it different, and that begins anew; a misread NAT gets another chance all the same.
+const HOPELESS: usize = 2;
 
 /// How often a silent relay makes us ask the rendezvous. Each time both sides punch anew, too.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(2);
@@ -126,6 +131,7 @@ impl Peer {
                 self.path_is(way, (base, remote), rtt, home);
             }
             path::Event::Punched { base, remote, rtt, after } => {
+                self.punching.as_mut().into_iter().for_each(Live::found);
                 self.punched(remote, rtt, after, home);
                 self.path_is(way, (base, remote.address), rtt, home);
                 self.awaiting_session = Some(now + SESSION_TIMEOUT);
@@ -141,8 +147,10 @@ impl Peer {
             path::Event::Heard { .. } => {}
             // The connection, dialled when the peer was heard, was faster than the answer.
             path::Event::Punched { base, remote, rtt, after } => {
+                self.standing.as_mut().into_iter().for_each(Live::found);
                 self.punched(remote, rtt, after, home);
                 self.path_is(way, (base, remote.address), rtt, home);
+                self.tell_standing(home);
             }
             path::Event::Moved { base, remote, rtt } => self.path_moved(way, (base, remote.address), rtt, home),
             path::Event::Failed(_) | path::Event::Lost => {
@@ -204,6 +212,20 @@ impl Peer {
         }
     }
 
+    /// A connection stands over a path that was found: that is how the attempt ended.
+    pub(super) fn tell_standing(&self, home: &mut Home) {
+        let record = self.standing.as_ref().and_then(Live::record_of_path);
+        record.into_iter().for_each(|record| self.tell_attempt(record, home));
+    }
+
+    pub(super) fn tell_attempt(&self, mut attempt: PathAttempt, home: &mut Home) {
+        // Who asks for somebody at once learns of its own NAT while it tries.
+        if attempt.own.seen_at == home.observed {
+            attempt.own.profile = home.profile;
+        }
+        home.tell(NodeEvent::Attempted { peer: self.id, attempt: Box::new(attempt) });
+    }
+
     /// What a handshake should expect of a round trip.
     pub(super) fn expected_rtt(&self, route: Route, home: &Home) -> Duration {
         self.measured.filter(|_| route == Route::Direct).unwrap_or_else(|| home.expected_rtt(route))
@@ -234,6 +256,10 @@ impl Peer {
                 report.ending = Ending::NoCommonFamily;
             }
             home.tell(NodeEvent::NoPath { peer: self.id, tried, report });
+            self.tell_attempt(live.record(AttemptEnd::NoPath), home);
+            if report.ending == Ending::BothUnforeseeable {
+                self.failures = self.failures.max(HOPELESS);
+            }
             live.end(home);
             self.failed(now);
         }

@@ -7,9 +7,10 @@ use std::time::Instant;
 use common::candidate::{Candidate, CandidateKind, Contents, canonical};
 use common::introduction::{IntroductionId, ToServer, Trickle};
 use common::pairing::Pairing;
-use common::path::{self, Agent, Base, Command, Received, Request};
+use common::path::{self, Agent, Attempt, Base, Command, Received, Request};
 
 use crate::node::api::{Introducer, SocketId};
+use crate::node::attempt::{AttemptEnd, Circumstances, PathAttempt};
 use crate::node::home::{Home, trickle_context};
 use crate::node::lines::{Pair, Way};
 use crate::node::output::Output;
@@ -20,6 +21,7 @@ pub(super) struct Live {
     pub(super) introduction: IntroductionId,
     pub(super) by: Introducer,
     pub(super) born: Instant,
+    circumstances: Circumstances,
     /// Where the rendezvous sees the peer.
     seen_at: Option<IpAddr>,
     pub(super) agent: Agent,
@@ -29,18 +31,46 @@ pub(super) struct Live {
     queued: Option<Instant>,
     /// The path as far as it is known: heard, found, or moved to.
     pub(super) path: Option<Pair>,
+    /// What was tried when the path was found: later the agent forgets the sockets that it did not need.
+    found: Option<Attempt>,
 }
 
 impl Live {
-    /// That of an introduction by the rendezvous, which sees the peer there.
-    pub(super) fn new(introduction: IntroductionId, seen_at: Option<IpAddr>, agent: Agent, now: Instant) -> Self {
-        let (by, sockets) = (Introducer::Rendezvous, BTreeMap::new());
-        Live { introduction, by, born: now, seen_at, agent, sockets, queued: None, path: None }
+    /// That of an introduction.
+    pub(super) fn new(introduction: IntroductionId, circumstances: Circumstances, agent: Agent, now: Instant) -> Self {
+        let by = circumstances.by;
+        let seen_at = circumstances.peer.seen_at.map(|address| canonical(address).ip());
+        Live {
+            introduction,
+            by,
+            born: now,
+            circumstances,
+            seen_at,
+            agent,
+            sockets: BTreeMap::new(),
+            queued: None,
+            path: None,
+            found: None,
+        }
     }
 
-    /// That of an introduction on the LAN.
-    pub(super) fn on_lan(introduction: IntroductionId, agent: Agent, now: Instant) -> Self {
-        Live { by: Introducer::Lan, ..Live::new(introduction, None, agent, now) }
+    /// A path was found.
+    pub(super) fn found(&mut self) {
+        self.found.get_or_insert_with(|| self.agent.attempt());
+    }
+
+    /// What was tried for the path that was found; `None` until one is.
+    pub(super) fn record_of_path(&self) -> Option<PathAttempt> {
+        self.found.clone().map(|attempt| self.circumstances.ended(AttemptEnd::Direct, attempt))
+    }
+
+    /// What was tried, of an attempt that came to nothing.
+    pub(super) fn record(&self, ended: AttemptEnd) -> PathAttempt {
+        let (ended, attempt) = match (&self.found, ended) {
+            (Some(attempt), AttemptEnd::NoPath) => (AttemptEnd::NoSession, attempt.clone()),
+            (found, ended) => (ended, found.clone().unwrap_or_else(|| self.agent.attempt())),
+        };
+        self.circumstances.ended(ended, attempt)
     }
 
     pub(super) fn way(&self) -> Way {

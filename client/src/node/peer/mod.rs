@@ -26,7 +26,8 @@ use common::session::{PeerFrame, Route, Via};
 
 use self::direct::SESSION_TIMEOUT;
 use self::live::Live;
-use super::api::{NodeEvent, Party, SessionId, SocketId};
+use super::api::{Introducer, NodeEvent, Party, SessionId, SocketId};
+use super::attempt::{AttemptEnd, Circumstances, Side};
 use super::home::{Home, letter_context, request_context, trickle_context};
 use super::lines::{End, Ended, Lines, Pair, Way};
 use super::output::{Begin, Bye, Output};
@@ -236,8 +237,12 @@ impl Peer {
             guessing: home.guessing(&introduction),
         };
         let request = request_context(home.rendezvous);
-        let seen_at = introduction.addresses.first().map(|address| canonical(*address).ip());
-        let mut live = Live::new(introduction.id, seen_at, Agent::new(config, &self.pairing, now), now);
+        let by = Introducer::Rendezvous;
+        let own = Side { seen_at: home.observed, profile: home.profile };
+        let peer =
+            Side { seen_at: introduction.addresses.first().copied().map(canonical), profile: introduction.profile };
+        let circumstances = Circumstances { by, requested, own, peer };
+        let mut live = Live::new(introduction.id, circumstances, Agent::new(config, &self.pairing, now), now);
         live.learn(self.open(&request, &introduction.sealed), &introduction.addresses, now);
         // Probes first: each has its moment.
         self.punch(live, requested, now, home);
@@ -258,7 +263,10 @@ impl Peer {
         let (peer, by, addresses) = (self.id, live.by, live.agent.candidates().collect());
         home.tell(NodeEvent::Introduced { peer, by, requested, addresses });
         let before = self.punching.replace(live);
-        before.into_iter().for_each(|live| live.end(home));
+        if let Some(before) = before {
+            self.tell_attempt(before.record(AttemptEnd::Superseded), home);
+            before.end(home);
+        }
         self.awaiting_session = None;
         self.after_agents(now, home);
     }
@@ -396,6 +404,9 @@ impl Peer {
             self.stands_over(introduction, home);
         }
         self.tell_up(id, route, end, home);
+        if route == Route::Direct {
+            self.tell_standing(home);
+        }
         home.tell(NodeEvent::Frame { peer: self.id, via: Via::Session(route), frame: hello, rtt: end.rtt });
     }
 

@@ -11,6 +11,7 @@ use common::session::Route;
 use super::Peer;
 use super::live::Live;
 use crate::node::api::Introducer;
+use crate::node::attempt::{Circumstances, Side};
 use crate::node::home::Home;
 
 /// How long the rendezvous is not asked for somebody whom we have met on the LAN. A path there takes milliseconds; two that
@@ -71,7 +72,9 @@ impl Peer {
             keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
             guessing: None,
         };
-        let mut live = Live::on_lan(introduction, Agent::new(config, &self.pairing, now), now);
+        let own = Side { seen_at: home.observed, profile: home.profile };
+        let circumstances = Circumstances { by: Introducer::Lan, requested, own, peer: Side::default() };
+        let mut live = Live::new(introduction, circumstances, Agent::new(config, &self.pairing, now), now);
         live.learn(Contents::hosts(contents.addresses), &[], now);
         self.punch(live, requested, now, home);
     }

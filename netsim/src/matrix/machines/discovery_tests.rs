@@ -10,13 +10,15 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use common::discovery::{Config, Discovery, Event, Received, Socket};
+use common::discovery::{Circumstances, Config, Discovery, Event, Received, Socket};
 use common::introduction::StunEndpoints;
 use common::nat::{self, NatProfile};
+use common::reach::{AccessKind, Reach, reach};
 use rendezvous::stun_service::{Layout, Place, StunService};
 
 use crate::model::behaviour::{Behaviour, Filtering, Hairpinning, Mapping, PortAssignment};
 use crate::model::{Access, Families, HostId, INTERNET, Line, Observed, Router, Survey, Topology, presets};
+use crate::oracle::{Relation, Verdict, direct_path_possible};
 use crate::virtual_net::{Datagram, Endpoint, VirtualNet};
 
 #[test]
@@ -47,6 +49,64 @@ fn discovery_tells_the_port_assignments_apart() {
     let sequential = ports(PortAssignment::Sequential { step: 2, noise: 0 });
     assert_eq!(sequential, Some(nat::PortAssignment::Sequential { step: 2 }));
     assert!(matches!(ports(PortAssignment::Random), Some(nat::PortAssignment::Random { .. })));
+}
+
+/// What a client is told to expect ([`common::reach`], from what discovery saw) is what the oracle knows, for every pair of presets.
+#[test]
+fn what_discovery_sees_foretells_who_reaches_whom_as_the_oracle_does() {
+    let seen: Vec<(Access, AccessKind)> = presets::all()
+        .into_iter()
+        .filter(|preset| preset.access.families == Families::Ipv4)
+        .map(|preset| {
+            let kind = kind(&preset.access).unwrap_or_else(|| panic!("{} is known", preset.name));
+            (preset.access, kind)
+        })
+        .collect();
+    assert!(seen.len() >= 15, "{} presets", seen.len());
+    for (one, own) in &seen {
+        for (other, theirs) in &seen {
+            let judgement = direct_path_possible(one, other, Relation::Separate);
+            let told = reach(*own, *theirs);
+            assert_eq!(told, expected(judgement.verdict), "{own:?} x {theirs:?}: {}", judgement.because);
+        }
+    }
+}
+
+/// A symmetric NAT that does not filter by port is met with more easily than is told; nobody is told too much.
+#[test]
+fn nobody_is_promised_more_than_the_oracle_does_behind_any_cell() {
+    let cells = Mapping::ALL.into_iter().flat_map(|mapping| Filtering::ALL.map(|filtering| (mapping, filtering)));
+    let cells: Vec<(Access, AccessKind)> = cells
+        .map(|(mapping, filtering)| {
+            let routers = vec![Router::ipv4(Behaviour::nat(mapping, filtering))];
+            let access = Access { families: Families::Ipv4, routers };
+            let kind = kind(&access).expect("known");
+            (access, kind)
+        })
+        .collect();
+    for (one, own) in &cells {
+        for (other, theirs) in &cells {
+            let possible = expected(direct_path_possible(one, other, Relation::Separate).verdict);
+            assert!(reach(*own, *theirs) >= possible, "{own:?} x {theirs:?}");
+        }
+    }
+}
+
+/// What a client knows after looking.
+fn kind(access: &Access) -> Option<AccessKind> {
+    let nats: Vec<Behaviour> = access.routers.iter().filter_map(|router| router.ipv4.clone()).collect();
+    let udp_blocked = nats.iter().any(|nat| nat.quirks.blocks_udp);
+    let profile = if udp_blocked { NatProfile::default() } else { look(&nats) };
+    Circumstances { udp_blocked, profile, ..Circumstances::default() }.kind()
+}
+
+fn expected(verdict: Verdict) -> Reach {
+    match verdict {
+        Verdict::Direct => Reach::Direct,
+        Verdict::DirectWithPrediction { .. } => Reach::Foretold,
+        Verdict::DirectByChance { .. } => Reach::Guessed,
+        Verdict::Relayed => Reach::Relayed,
+    }
 }
 
 /// Holds what is discovered against what was configured, of NATs in series from the inside.
