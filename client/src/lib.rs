@@ -8,7 +8,8 @@
 //!
 //! What the network side decides (whom to ask for, where to punch, which connection counts) is the machine of [`node`];
 //! [`net`] is its driver. Only that and `online::drive` know the clock, randomness and sockets; engine, tasks, messenger,
-//! node and output are plain functions of what is put in, and are tested that way.
+//! node and output are plain functions of what is put in, and are tested that way. So is [`why`], which makes an explanation
+//! out of the record of an attempt.
 //!
 //! Contacts on the same LAN need no rendezvous: they find each other there, and meet in the same way.
 //!

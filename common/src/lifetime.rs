@@ -2,7 +2,7 @@
 //! for by a person: it takes minutes.
 //!
 //! Each of the run's sockets speaks with the server until its mapping counts as settled, then is silent for a while of its own,
-//! all of them side by side. After that the **control** socket, which is never silent for long, asks the server to answer at the
+//! all of them side by side. After that the **control** socket asks the server to answer at the
 //! port where the silent one was seen (RESPONSE-PORT). What comes in shows that the mapping lives. What does not come in, while the
 //! control socket's own question is answered, shows that it is gone, or that the network lost three packets in a row.
 //!
@@ -262,6 +262,9 @@ impl Measurement {
         if socket == Socket::CONTROL {
             let asked = self.patients.iter_mut().find(|patient| patient.control.0 == transaction);
             asked.into_iter().for_each(|patient| patient.control.1 = true);
+            if self.seen_at.is_some_and(|seen_at| seen_at != mapped.ip()) {
+                self.over = Some(Err(Trouble::SeveralAddresses));
+            }
             return;
         }
         let Some(patient) = self.patients.get_mut(usize::from(socket.0) - 1) else { return };
@@ -350,5 +353,62 @@ impl Measurement {
         let mut id = [0; 12];
         id.copy_from_slice(&digest[..12]);
         TransactionId(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::Response;
+
+    /// A run of three silences, and the questions that its sockets ask first.
+    fn run(now: Instant) -> (Measurement, Vec<(Socket, TransactionId)>) {
+        let silences = [3, 1, 2, 2].map(Duration::from_secs).to_vec();
+        let mut run = Measurement::new(Config { server: server(), silences, seed: [1; 32] }, now);
+        run.handle_timeout(now + Duration::from_secs(1) / 5);
+        let asked = std::iter::from_fn(|| run.poll_transmit()).map(|Transmit { socket, payload }| {
+            let Ok(Message::Request(request)) = stun::decode(&payload) else { panic!("a request") };
+            (socket, request.transaction)
+        });
+        let asked = asked.collect();
+        (run, asked)
+    }
+
+    fn server() -> SocketAddr {
+        "11.1.1.1:3478".parse().expect("an address")
+    }
+
+    fn answer(transaction: TransactionId, mapped: &str) -> Vec<u8> {
+        let mapped = mapped.parse().expect("an address");
+        stun::encode_response(&Response { transaction, mapped, origin: None, other: None })
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "only the clock makes an Instant")]
+    fn each_silence_has_a_socket_and_the_longest_begins() {
+        let (run, asked) = run(Instant::now());
+        assert_eq!(run.sockets(), 4, "the control socket, and one for each that is not there twice");
+        let sockets: Vec<Socket> = asked.iter().map(|(socket, _)| *socket).collect();
+        assert_eq!(sockets[..1], [Socket(3)], "{sockets:?}");
+        assert!(!sockets.contains(&Socket::CONTROL), "it asks when there is something to ask");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "only the clock makes an Instant")]
+    fn sockets_that_are_seen_at_several_addresses_end_it() {
+        let now = Instant::now();
+        let (mut run, asked) = run(now);
+        for ((socket, transaction), mapped) in asked.into_iter().zip(["11.1.1.2:4000", "11.1.1.3:4001"]) {
+            run.handle_datagram(
+                socket,
+                "11.1.1.9:3478".parse().expect("an address"),
+                &answer(transaction, mapped),
+                now,
+            );
+            assert_eq!(run.over, None, "who is not the server is not heard");
+            run.handle_datagram(socket, server(), &answer(transaction, mapped), now);
+        }
+        assert_eq!(run.outcome(), Some(Err(Trouble::SeveralAddresses)));
+        assert_eq!(run.poll_wakeup(), None);
     }
 }

@@ -328,6 +328,10 @@ fn what_others_say_cannot_command_the_terminal() {
         Event::Contact { change: ContactChange::Renamed, who: who(), was: Some(evil.into()) },
         Event::error(&Failure::other(evil)),
     ];
+    let evil_why = Why { who: who(), reason: evil.into(), help: vec![evil.into()], ..why() };
+    let page = text::render(&Event::Why(Box::new(evil_why.clone())), now, &TimeZone::UTC).expect("shown");
+    assert!(!page.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{page:?}");
+    assert!(!json(&Event::Why(Box::new(evil_why))).chars().any(char::is_control));
     for event in events {
         let line = text::render(&event, now, &TimeZone::UTC).expect("shown");
         assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");

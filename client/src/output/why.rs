@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::candidate::CandidateKind;
 use common::nat::NatProfile;
@@ -241,7 +242,9 @@ fn strategy_words(line: &StrategyLine) -> String {
         more => format!(" from {more} fresh sockets"),
     };
     let packets = if *packets == 1 { "1 packet".to_owned() } else { format!("{packets} packets") };
-    format!("{}: {packets}{from} in {took_ms}", strategy_name(*strategy))
+    // Questions that leave at once took no time worth a word.
+    let took = if *took_ms < Duration::from_millis(1).into() { String::new() } else { format!(" in {took_ms}") };
+    format!("{}: {packets}{from}{took}", strategy_name(*strategy))
 }
 
 fn strategy_name(strategy: Strategy) -> &'static str {

@@ -70,6 +70,9 @@ impl Circumstances {
                 "No router translates your address; a firewall keeps out whom you did not speak to."
             }
             (_, _, _, Some(kind)) if kind.is_symmetric() => "Your router takes another port for each destination.",
+            (_, _, _, Some(_)) if self.profile.mapping.is_none() => {
+                "Your router keeps your port numbers, and so most likely one port for all destinations."
+            }
             (_, _, _, Some(AccessKind::Open)) => {
                 "Your router keeps one port for all destinations, and lets everybody in."
             }
@@ -168,6 +171,9 @@ mod tests {
             ("corporate with a port", Circumstances { mapped: true, ..corporate() }),
             ("corporate by VPN", Circumstances { vpn: true, ..corporate() }),
             ("UDP blocked", Circumstances { udp_blocked: true, ..Circumstances::default() }),
+            ("a rendezvous of one address", {
+                Circumstances { profile: NatProfile { mapping: None, ..home().profile }, ..home() }
+            }),
             ("unknown", Circumstances::default()),
             ("hardly known", {
                 let profile = NatProfile { translated: Some(true), ..NatProfile::default() };

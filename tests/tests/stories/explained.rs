@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::{Person, World, router_of, start_rendezvous};
+use e2e::{Person, World, router_of, start_rendezvous, start_rendezvous_with};
 use netsim::model::presets;
 use netsim::netns::{Router, Signal, UdpTimeouts, in_namespaces};
 use netsim::wire::{Host, Internet, Site};
@@ -41,6 +41,18 @@ fn a_direct_path_is_explained_by_the_address_and_the_strategy_that_found_it() {
             assert_eq!(why[side]["kind"], "port_filtered", "{why}");
         }
         assert_eq!(why["help"], serde_json::json!([]));
+
+        // What clients that are online say of their own.
+        bobs.expect("lost", SOON);
+        assert_eq!(bob.command(&["why", "alice"])?["cause"], "ended");
+        let mut alices = alice.chat(&bob)?;
+        alices.expect_direct(SOON);
+        let asked = [(&alice, "bob"), (&bob, "alice")];
+        bobs.expect_direct(SOON);
+        for (who, whom) in asked {
+            let why = who.command(&["why", whom])?;
+            assert_eq!((&why["result"], &why["cause"]), (&"direct".into(), &"standing".into()), "{why}");
+        }
         Ok(())
     });
 }
@@ -86,6 +98,43 @@ fn two_random_symmetric_nats_stay_with_the_relay_and_why_says_so_and_nobody_goes
         assert_eq!(probes, 0, "packets between the two after the attempt\n{}", alices.transcript());
         alices.say("By the relay, then.");
         assert_eq!(bobs.expect_message(SOON)["text"], "By the relay, then.");
+        Ok(())
+    });
+}
+
+#[test]
+fn where_udp_is_blocked_both_sides_are_told_at_whose_end() {
+    in_namespaces(|| {
+        let net = Internet::new(1)?;
+        let folder = tempfile::tempdir()?;
+        let server = net.public_host("rendezvous")?;
+        let (listen, tunnel) = (format!("{}:3478", server.address()), format!("{}:443", server.address()));
+        let (_rendezvous, join) = start_rendezvous_with(&server, &[listen], &["--tunnel", &tunnel], folder.path())?;
+        let sites = [("a", presets::udp_blocked()), ("b", presets::home())].map(|(name, nat)| net.router(name, nat));
+        let person = |name: &str, site: &Site| Person::new(name, &site.host(name)?, folder.path(), &join);
+        let (alice, bob) = (person("alice", &sites[0])?, person("bob", &sites[1])?);
+        alice.add(&bob)?;
+        bob.add(&alice)?;
+        let mut bobs = bob.run()?;
+        bobs.expect("profile", SOON);
+        let mut asking = alice.start(&["why", "bob"])?;
+        let hers = asking.expect("why", ATTEMPT).event;
+        assert_eq!((&hers["result"], &hers["cause"]), (&"relayed".into(), &"own_udp_blocked".into()), "{hers}");
+        assert_eq!((&hers["own"]["kind"], &hers["own"]["seen_at"]), (&"udp_blocked".into(), &Value::Null), "{hers}");
+        assert_eq!(asking.exit_code(SOON), 0, "an answer is an answer");
+        bobs.expect("no_path", SOON);
+        let his = bob.command(&["why", "alice"])?;
+        assert_eq!(
+            (&his["cause"], &his["theirs"]["kind"]),
+            (&"peer_udp_blocked".into(), &"udp_blocked".into()),
+            "{his}"
+        );
+        let netcheck = alice.command(&["netcheck"])?;
+        assert_eq!(
+            (&netcheck["advice"], &netcheck["kind"]),
+            (&"other_network".into(), &"udp_blocked".into()),
+            "{netcheck}"
+        );
         Ok(())
     });
 }
