@@ -214,6 +214,10 @@ impl Netcheck {
 
 impl Task for Netcheck {
     fn handle(&mut self, signal: Signal<'_>, _: &mut Room, now: Moment, out: &mut Out) {
+        if !matches!(signal, Signal::Node(NodeEvent::Lifetime(_))) {
+            // What is printed now stands where the picture was.
+            self.bar.clear();
+        }
         match signal {
             Signal::Started => self.give_up_at = Some(now.at + self.timeout),
             Signal::Node(NodeEvent::Registered { entrance, local }) => {

@@ -153,7 +153,11 @@ impl Task for Why {
                 self.began = Some(now.at);
                 self.draw(now);
             }
-            Signal::Node(event) => self.node(event, room, now, out),
+            Signal::Node(event) => {
+                // What is printed now stands where the picture was.
+                self.bar.clear();
+                self.node(event, room, now, out);
+            }
             Signal::ContactsChanged if !room.knows(self.peer) => {
                 out.end(Err(Failure::other("the contact that you were asking about was removed")));
             }
