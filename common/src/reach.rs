@@ -44,9 +44,8 @@ pub enum AccessKind {
     PortFiltered,
     /// Another port for each destination, but one that can be foretold.
     SymmetricForeseeable,
-    /// Another port for each destination, somewhere in a block: phones.
-    SymmetricBlock,
-    /// Another port for each destination, anywhere: companies' firewalls.
+    /// Another port for each destination, anywhere or in a block: companies' firewalls, phones. Which of the two it is decides how long
+    /// guessing takes, and cannot be seen of the three or five mappings that a profile is made from.
     SymmetricRandom,
     /// No UDP at all.
     UdpBlocked,
@@ -57,12 +56,11 @@ pub const WIDEST_BLOCK: u16 = 8192;
 
 impl AccessKind {
     /// All of them.
-    pub const ALL: [AccessKind; 7] = [
+    pub const ALL: [AccessKind; 6] = [
         AccessKind::Open,
         AccessKind::AddressFiltered,
         AccessKind::PortFiltered,
         AccessKind::SymmetricForeseeable,
-        AccessKind::SymmetricBlock,
         AccessKind::SymmetricRandom,
         AccessKind::UdpBlocked,
     ];
@@ -83,9 +81,6 @@ impl AccessKind {
             (true, _) => AccessKind::PortFiltered,
             (false, _) => match profile.ports {
                 Some(PortAssignment::Preserved | PortAssignment::Sequential { .. }) => AccessKind::SymmetricForeseeable,
-                Some(PortAssignment::Random { low, high }) if high.saturating_sub(low) <= WIDEST_BLOCK => {
-                    AccessKind::SymmetricBlock
-                }
                 _ => AccessKind::SymmetricRandom,
             },
         })
@@ -93,7 +88,7 @@ impl AccessKind {
 
     /// Does it take another external port for each destination?
     pub fn is_symmetric(self) -> bool {
-        matches!(self, AccessKind::SymmetricForeseeable | AccessKind::SymmetricBlock | AccessKind::SymmetricRandom)
+        matches!(self, AccessKind::SymmetricForeseeable | AccessKind::SymmetricRandom)
     }
 }
 
@@ -119,8 +114,7 @@ impl fmt::Display for AccessKind {
             AccessKind::AddressFiltered => "routers that filter by address",
             AccessKind::PortFiltered => "home routers and carriers' NATs",
             AccessKind::SymmetricForeseeable => "symmetric NATs with ports in a row",
-            AccessKind::SymmetricBlock => "phones' NATs",
-            AccessKind::SymmetricRandom => "symmetric NATs with random ports",
+            AccessKind::SymmetricRandom => "symmetric NATs with random ports (companies, phones)",
             AccessKind::UdpBlocked => "networks that block UDP",
         })
     }
@@ -179,7 +173,7 @@ mod tests {
         assert_eq!(AccessKind::of(&kept), Some(AccessKind::PortFiltered), "the filter is taken for a tight one");
         let symmetric = NatProfile { mapping: Some(Mapping::AddressDependent), ..NatProfile::default() };
         assert_eq!(AccessKind::of(&symmetric), Some(AccessKind::SymmetricRandom));
-        let block = Some(PortAssignment::Random { low: 2048, high: 3000 });
-        assert_eq!(AccessKind::of(&NatProfile { ports: block, ..symmetric }), Some(AccessKind::SymmetricBlock));
+        let row = Some(PortAssignment::Sequential { step: 2 });
+        assert_eq!(AccessKind::of(&NatProfile { ports: row, ..symmetric }), Some(AccessKind::SymmetricForeseeable));
     }
 }

@@ -302,7 +302,7 @@ pub(super) fn nat(profile: &NatProfile) -> String {
         PortAssignment::Preserved => "ports preserved".to_owned(),
         PortAssignment::Sequential { step } => format!("ports in steps of {step}"),
         PortAssignment::Random { low, high } if high.saturating_sub(low) <= WIDEST_BLOCK => {
-            format!("random ports in a block, {low} to {high} seen")
+            format!("random ports, perhaps of a block, {low} to {high} seen")
         }
         PortAssignment::Random { low, high } => format!("random ports, {low} to {high} seen"),
     }));

@@ -190,12 +190,10 @@ fn netcheck_looks_at_ipv6_and_at_the_lan_and_says_what_would_help() {
         let folder = tempfile::tempdir()?;
         let (_rendezvous, join) = rendezvous(&net, folder.path())?;
         let dual = presets::named("dual_stack").context("a preset")?.access;
-        let access = [net.site("dual", &dual, Default::default()), net.router("home", presets::corporate())];
-        let [dual, office] = ["alice", "bob"].map(|name| {
-            let site = if name == "alice" { &access[0] } else { &access[1] };
-            Person::<Host>::new(name, &site.host(name)?, folder.path(), &join)?.command(&["netcheck"])
-        });
-        let (dual, office) = (dual?, office?);
+        let sites = [net.site("dual", &dual, Default::default()), net.router("office", presets::corporate())];
+        let person = |name: &str, site: &Site| Person::<Host>::new(name, &site.host(name)?, folder.path(), &join);
+        let (alice, bob) = (person("alice", &sites[0])?, person("bob", &sites[1])?);
+        let (dual, office) = (alice.command(&["netcheck"])?, bob.command(&["netcheck"])?);
         assert!(dual["ipv6"]["address"].as_str().is_some_and(|address| address.starts_with("2001:db8:")), "{dual}");
         assert_eq!(dual["ipv6"]["rendezvous"], Value::Null, "its link names an IPv4 address: {dual}");
         assert_eq!((&office["ipv6"]["address"], &office["vpn"]), (&Value::Null, &Value::Null), "{office}");
@@ -204,13 +202,22 @@ fn netcheck_looks_at_ipv6_and_at_the_lan_and_says_what_would_help() {
         assert_eq!(office["kind"], "symmetric_random", "{office}");
         let relayed = office["reaches"].as_array().context("reaches")?;
         assert!(relayed.contains(&serde_json::json!({"kind": "symmetric_random", "how": "relayed"})), "{office}");
+        // Beside the client that is online, from what that knows.
+        let mut bobs = bob.run()?;
+        bobs.expect("port_mapping", SOON);
+        let beside = bob.command(&["netcheck"])?;
+        for field in ["kind", "lan", "ipv6", "advice", "verdict", "no_port_mapping"] {
+            assert_eq!(beside[field], office[field], "{field}: {beside}");
+        }
         Ok(())
     });
 }
 
 fn rendezvous(net: &Internet, folder: &Path) -> Result<(e2e::Running, String)> {
     let server = net.public_host("rendezvous")?;
-    start_rendezvous(&server, &[format!("{}:3478", server.address())], folder)
+    // Two addresses: of the five mappings that a client sees then, none looks like what it is not.
+    let listen = [server.address(), server.add_address()?].map(|address| format!("{address}:3478"));
+    start_rendezvous(&server, &listen, folder)
 }
 
 /// What is done meanwhile, and how many packets to or from this address pass the outer interface of this place's router.
