@@ -131,7 +131,7 @@ impl Peer {
                 self.path_is(way, (base, remote), rtt, home);
             }
             path::Event::Punched { base, remote, rtt, after } => {
-                self.punching.as_mut().into_iter().for_each(Live::found);
+                self.punching.as_mut().into_iter().for_each(Live::keep_record);
                 self.punched(remote, rtt, after, home);
                 self.path_is(way, (base, remote.address), rtt, home);
                 self.awaiting_session = Some(now + SESSION_TIMEOUT);
@@ -147,7 +147,7 @@ impl Peer {
             path::Event::Heard { .. } => {}
             // The connection, dialled when the peer was heard, was faster than the answer.
             path::Event::Punched { base, remote, rtt, after } => {
-                self.standing.as_mut().into_iter().for_each(Live::found);
+                self.standing.as_mut().into_iter().for_each(Live::keep_record);
                 self.punched(remote, rtt, after, home);
                 self.path_is(way, (base, remote.address), rtt, home);
                 self.tell_standing(home);

@@ -54,8 +54,8 @@ impl Live {
         }
     }
 
-    /// A path was found.
-    pub(super) fn found(&mut self) {
+    /// A path was found: what was tried for it is kept.
+    pub(super) fn keep_record(&mut self) {
         self.found.get_or_insert_with(|| self.agent.attempt());
     }
 

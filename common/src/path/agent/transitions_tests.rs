@@ -447,6 +447,25 @@ fn a_choice_that_was_lost_is_said_again_as_soon_as_it_is_missed() {
 }
 
 #[test]
+fn the_answer_to_an_earlier_probe_does_not_say_that_the_peer_knows_of_our_choice() {
+    let mut bench = Bench::new(true, true);
+    bench.candidate(CandidateKind::ServerReflexive, PEER);
+    bench.drain();
+    let early = bench.last;
+    bench.wait(Duration::from_millis(10));
+    bench.drain();
+    bench.give(Input::Answer);
+    assert!(bench.drain().contains(&format!("choice to {PEER}")));
+    let choice = bench.last;
+    bench.last = early;
+    bench.give(Input::Answer);
+    assert_eq!(bench.state(), format!("asked {PEER}, on demand"));
+    bench.last = choice;
+    bench.give(Input::Answer);
+    assert_eq!(bench.state(), format!("open {PEER}"));
+}
+
+#[test]
 fn a_choice_that_comes_before_our_own_path_stands_is_the_path() {
     let mut bench = Bench::reach(Stage::Punching);
     bench.give(Input::Nomination(ELSEWHERE));

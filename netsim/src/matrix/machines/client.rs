@@ -78,6 +78,9 @@ pub(super) struct Client {
     pub(super) sockets: usize,
     /// How often it was woken.
     pub(super) wakeups: u32,
+    /// The path, and the messages that were heard.
+    path: Option<(Base, SocketAddr)>,
+    pub(super) messages: u32,
 }
 
 impl Client {
@@ -107,6 +110,16 @@ impl Client {
             packets: 0,
             sockets: 0,
             wakeups: 0,
+            path: None,
+            messages: 0,
+        }
+    }
+
+    /// Says one more thing over the path.
+    #[cfg(test)]
+    pub(super) fn speak(&mut self) {
+        if let Some((base, remote)) = self.path {
+            self.post(base, remote, MESSAGE.to_vec());
         }
     }
 
@@ -268,9 +281,13 @@ impl Client {
             match event {
                 Event::Punched { base, remote, .. } => {
                     self.outcome = Outcome::Direct { at: now };
+                    self.path = Some((base, remote.address));
                     self.post(base, remote.address, MESSAGE.to_vec());
                 }
-                Event::Moved { base, remote, .. } => self.post(base, remote.address, MESSAGE.to_vec()),
+                Event::Moved { base, remote, .. } => {
+                    self.path = Some((base, remote.address));
+                    self.post(base, remote.address, MESSAGE.to_vec());
+                }
                 Event::Failed(_) | Event::Lost => self.outcome = Outcome::NoPath,
                 Event::Heard { .. } => {}
             }
@@ -289,6 +306,7 @@ impl Endpoint for Client {
         let Some(base) = self.base_at(destination.port()) else { return };
         if payload == MESSAGE {
             self.heard.get_or_insert(now);
+            self.messages += 1;
         } else if common::datagram::classify(&payload) == common::datagram::Kind::Stun {
             if let Some(agent) = &mut self.agent {
                 agent.handle_datagram(Received { base, source, payload: &payload }, now);

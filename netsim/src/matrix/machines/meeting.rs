@@ -133,6 +133,8 @@ pub(super) struct Done {
     /// Datagrams of its punching machine.
     pub(super) packets: u32,
     pub(super) wakeups: u32,
+    /// Of the other, heard.
+    pub(super) messages: u32,
     /// Open now, beyond the main one.
     pub(super) sockets: usize,
     pub(super) direct: bool,
@@ -275,10 +277,23 @@ impl Stage {
                 packets: client.packets,
                 wakeups: client.wakeups,
                 sockets: client.open_sockets(),
+                messages: client.messages,
                 direct: matches!(client.outcome, Outcome::Direct { .. }),
             },
             _ => Done::default(),
         })
+    }
+
+    /// Each says something over its path.
+    #[cfg(test)]
+    pub(super) fn speak(&mut self) {
+        for host in [self.alice, self.bob] {
+            self.net.act(host, |machine, _| {
+                if let Machine::Client(client) = machine {
+                    client.speak();
+                }
+            });
+        }
     }
 
     /// The lines of routers, or of hosts that have none, become such ones.

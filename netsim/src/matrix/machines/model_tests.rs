@@ -16,6 +16,7 @@ use common::path::{LONGEST_ATTEMPT, MAX_SOCKETS};
 
 use super::meeting::{Cast, Done, Ending, Meeting, Script, Stage};
 use super::profile;
+use super::study::{Case, cases, stage};
 use super::study_tests::{Judge, assert_caps, seeds};
 use crate::model::behaviour::{Filtering, Hairpinning, Lifetimes, Mapping, PortAssignment, Quirks, StrayInbound};
 use crate::model::{Access, Behaviour, Families, Line, Random, Router, RouterId, presets};
@@ -187,6 +188,32 @@ fn whatever_has_happened_and_whatever_is_believed_what_the_oracle_allows_is_foun
             // Who does not reach the rendezvous goes on trying.
             let registers = outcome == Ending::NotIntroduced;
             assert!(registers || u64::from(wakeups) <= most, "{wakeups} wakeups in {quiet:?} of quiet: {story}");
+        }
+    }
+}
+
+#[test]
+fn where_guessing_finds_several_paths_both_keep_the_same_one() {
+    let (first, count) = seeds(60);
+    let cast = Cast::new().expect("keys");
+    for case in cases().into_iter().filter(|case| case.name.contains("block of 512 × port") && case.neighbours == 0) {
+        for loss in [0.0, 0.05] {
+            for seed in first..first + count {
+                let case = Case { loss, ..case.clone() };
+                let mut stage = stage(&cast, &case, seed, Instant::now());
+                let Meeting { outcome, .. } = stage.play();
+                // The sockets of the others are closed after five seconds; a choice that was lost is repeated before.
+                stage.change_lines(|line| Line { loss: 0.0, ..line });
+                stage.rest(Duration::from_secs(6));
+                let before = stage.done();
+                stage.speak();
+                stage.rest(Duration::from_secs(1));
+                let heard =
+                    stage.done().into_iter().zip(before).map(|(after, before)| after.messages - before.messages);
+                let wanted = u32::from(outcome.time().is_some());
+                let story = format!("NETSIM_SEED={seed} cargo test -p netsim --lib model_tests: {outcome:?}, {case:?}");
+                assert_eq!(heard.collect::<Vec<_>>(), [wanted; 2], "{story}");
+            }
         }
     }
 }
