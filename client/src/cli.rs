@@ -39,6 +39,9 @@ pub struct Global {
     /// Do not look for contacts on your own network (mDNS and broadcast), nor be found there
     #[arg(long, env = "PUNCHLINE_NO_LAN", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_lan: bool,
+    /// Show your address to the rendezvous alone: no direct paths, everything goes through its relay
+    #[arg(long, env = "PUNCHLINE_RELAY_ONLY", hide_env_values = true, global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub relay_only: bool,
     /// Say more on standard error; twice for everything. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -97,7 +100,8 @@ Example:
   punchline ping Bob
 
 Stops at the first reply over a direct path (exit 0). After COUNT pings or the timeout without one
-it says what stood in the way, and exits with 4.")]
+it says what stood in the way, and exits with 4. With --relay-only it stops at the first reply through
+the relay (exit 0).")]
     Ping(Ping),
     /// Say why the path to a contact is what it is, and what would make it better
     #[command(after_help = "\

@@ -61,6 +61,12 @@ pub enum Cause {
     Refused,
     /// Nobody has tried since this client came online.
     Untried,
+    /// Not direct: we show our address to nobody.
+    OwnRelayOnly,
+    /// Not direct: the peer shows its address to nobody.
+    PeerRelayOnly,
+    /// Not reached: one of us shows its address to nobody, and the rendezvous does not relay.
+    NoRelay,
     /// Not direct: UDP is blocked here.
     OwnUdpBlocked,
     /// Not direct: UDP is blocked there.
@@ -137,18 +143,20 @@ fn direct(found: Found) -> Cause {
 }
 
 fn blocked(own: &Side, peer: &Side, ending: Ending) -> Cause {
-    let (Some(ours), Some(theirs)) = (own.seen_at, peer.seen_at) else {
-        return if own.seen_at.is_none() { Cause::OwnUdpBlocked } else { Cause::PeerUdpBlocked };
-    };
-    if ours.ip() == theirs.ip() && own.profile.translated != Some(false) {
-        return Cause::SameRouter;
-    }
+    let shown = !ending.is_relay_only();
+    let (ours, theirs) = (own.seen_at.map(|at| at.ip()), peer.seen_at.map(|at| at.ip()));
     match ending {
+        _ if shown && ours.is_none() => Cause::OwnUdpBlocked,
+        _ if shown && theirs.is_none() => Cause::PeerUdpBlocked,
+        _ if shown && ours == theirs && own.profile.translated != Some(false) => Cause::SameRouter,
         Ending::NoCommonFamily => Cause::NoCommonFamily,
         Ending::BothUnforeseeable => Cause::BothUnforeseeable,
         Ending::BirthdayOff => Cause::BirthdayOff,
         Ending::BirthdayNotGranted => Cause::BirthdayNotGranted,
         Ending::NothingObserved => Cause::NothingObserved,
+        Ending::RelayOnly => Cause::OwnRelayOnly,
+        Ending::PeerRelayOnly => Cause::PeerRelayOnly,
+        Ending::NoRelay => Cause::NoRelay,
         Ending::Exhausted | Ending::OnlyPlain => match kinds(own, peer).map(|(own, peer)| reach(own, peer)) {
             Some(Reach::Relayed) => Cause::BothUnforeseeable,
             Some(Reach::Guessed) => Cause::Missed,
@@ -195,6 +203,9 @@ fn reason(cause: Cause, Evidence { name, attempt, .. }: &Evidence<'_>) -> String
             "the rendezvous does not introduce you: {name} is offline, or does not have you as a contact, and it does not say which"
         ),
         Cause::Untried => format!("nobody has asked for a path to {name} since this client came online"),
+        Cause::OwnRelayOnly => "you show your address to the rendezvous alone (--relay-only)".to_owned(),
+        Cause::PeerRelayOnly => format!("{name} shows no address (--relay-only)"),
+        Cause::NoRelay => "one of you shows no address (--relay-only), and this rendezvous does not relay".to_owned(),
         Cause::OwnUdpBlocked => "your network lets no UDP out, and a direct path takes UDP".to_owned(),
         Cause::PeerUdpBlocked => format!("{name}'s network lets no UDP out, and a direct path takes UDP"),
         Cause::NoCommonFamily => {
@@ -260,6 +271,9 @@ fn help(cause: Cause, Evidence { name, mapped, .. }: &Evidence<'_>) -> Vec<Strin
         Cause::Untried => {
             return vec![format!("end the client that is online and ask again, or `punchline chat {name}`")];
         }
+        Cause::OwnRelayOnly => &["leave out --relay-only, if your contacts may see your address"],
+        Cause::PeerRelayOnly => &[],
+        Cause::NoRelay => &["a rendezvous that relays; or that neither of you uses --relay-only"],
         Cause::OwnUdpBlocked => &["another network; or that whoever runs yours lets UDP out"],
         Cause::PeerUdpBlocked => {
             return vec![format!("another network for {name}; or that whoever runs it lets UDP out")];

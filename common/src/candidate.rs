@@ -62,12 +62,19 @@ pub struct Contents {
     pub prediction: Option<Prediction>,
     /// A port that the sender's router has given it: it counts only at the IP at which the rendezvous sees the sender.
     pub mapped: Option<SocketAddr>,
+    /// The sender talks through the relay alone: it sends no probe and answers none.
+    pub relay_only: bool,
 }
 
 impl Contents {
     /// Host candidates alone.
     pub fn hosts(addresses: Vec<SocketAddr>) -> Self {
         Contents { addresses, ..Contents::default() }
+    }
+
+    /// What somebody seals who shows no address.
+    pub fn relay_only() -> Self {
+        Contents { relay_only: true, ..Contents::default() }
     }
 }
 
@@ -136,12 +143,19 @@ mod tests {
         let marks = vec![65_535; MAX_MARKS];
         let ports = Foretold::Laid { first: 65_535, gap: i16::MIN, step: i16::MIN, marks };
         let longest = Prediction { round: 255, rtt_ms: 65_535, ports };
-        let full = Contents { addresses: vec![six; 20], prediction: Some(longest.clone()), mapped: Some(six) };
+        let full = Contents {
+            addresses: vec![six; 20],
+            prediction: Some(longest.clone()),
+            mapped: Some(six),
+            relay_only: true,
+        };
         assert_eq!(pack(Contents::default()).len(), BOX);
         assert_eq!(pack(full.clone()).len(), BOX);
         let kept = Contents { addresses: vec![six; MAX_ADDRESSES], ..full.clone() };
         assert_eq!(unpack(&pack(full)), Ok(kept));
         assert_eq!(unpack(&pack(longest.clone().into())), Ok(longest.into()));
+        assert_eq!(pack(Contents::relay_only()).len(), BOX);
+        assert_eq!(unpack(&pack(Contents::relay_only())), Ok(Contents::relay_only()));
     }
 
     #[test]

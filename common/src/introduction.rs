@@ -8,6 +8,9 @@
 //! Alice's first words ride along, in an [envelope](crate::seal) that only Bob can open: they are with him one way from
 //! her to the server and on, before any packet has gone between the two. With the introduction both get a
 //! [relay channel](crate::relay), over which they talk until their own path stands, or for good if none does.
+//!
+//! Who registers as [`relay_only`](Register::relay_only) has no addresses for anybody: neither is told where the other is, and
+//! both talk over the channel. That a peer is one says its own sealed box ([`crate::candidate::Contents`]), not the server.
 
 use std::net::SocketAddr;
 
@@ -66,6 +69,8 @@ pub struct Register {
     pub reflexive: Vec<SocketAddr>,
     /// What is known of my NAT.
     pub profile: NatProfile,
+    /// I talk through the relay alone: give my addresses and my profile to nobody, and nobody's to me.
+    pub relay_only: bool,
 }
 
 /// A request for an introduction.
@@ -161,7 +166,7 @@ pub struct Introduction {
     pub peer: PeerId,
     /// Who asked.
     pub role: Role,
-    /// The peer's server-observed addresses, the registration's own first.
+    /// The peer's server-observed addresses, the registration's own first; none if either talks through the relay alone.
     pub addresses: Vec<SocketAddr>,
     /// What the peer's client found out about its NAT.
     pub profile: NatProfile,

@@ -23,6 +23,8 @@ pub struct Registration {
     claimed: Vec<SocketAddr>,
     /// What it found out about its NAT.
     pub profile: NatProfile,
+    /// It shows its address to nobody.
+    pub relay_only: bool,
     /// Sorted.
     capabilities: Box<[Capability]>,
 }
@@ -47,7 +49,7 @@ pub enum Placed {
 
 impl Registration {
     fn new(connection: ConnectionId, observed: SocketAddr, register: Register) -> Result<Self, TooMuch> {
-        let Register { epoch, mut capabilities, reflexive: mut claimed, profile } = register;
+        let Register { epoch, mut capabilities, reflexive: mut claimed, profile, relay_only } = register;
         if capabilities.len() > MAX_CAPABILITIES {
             return Err(TooMuch);
         }
@@ -55,7 +57,8 @@ impl Registration {
         capabilities.sort_unstable();
         capabilities.dedup();
         let capabilities = capabilities.into_boxed_slice();
-        Ok(Registration { connection, epoch, observed: canonical(observed), claimed, profile, capabilities })
+        let observed = canonical(observed);
+        Ok(Registration { connection, epoch, observed, claimed, profile, relay_only, capabilities })
     }
 
     /// Has this client this contact?
@@ -67,7 +70,7 @@ impl Registration {
     /// Nobody can have a stranger's address probed.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         // Who comes through a tunnel has none: its network lets no UDP through.
-        if is_synthetic(self.observed.ip()) {
+        if self.relay_only || is_synthetic(self.observed.ip()) {
             return Vec::new();
         }
         let mut addresses = vec![self.observed];

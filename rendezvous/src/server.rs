@@ -15,6 +15,7 @@ use common::introduction::{
     CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Register,
     Registered, Role, StunEndpoints, ToServer, Trickle,
 };
+use common::nat::NatProfile;
 use common::pairing::Capability;
 use common::relay::RelayChannel;
 use common::seal::MAX_ENVELOPE;
@@ -343,7 +344,12 @@ impl Server {
             self.send(connection, FromServer::Refused { request });
             return Ok(());
         };
-        let about = |registration: &Registration| (registration.addresses(), registration.profile);
+        // Where one shows no address nothing is punched, so nobody needs the other one's either.
+        let punches = !requester.relay_only && !responder.relay_only;
+        let about = |registration: &Registration| match punches {
+            true => (registration.addresses(), registration.profile),
+            false => (Vec::new(), NatProfile::default()),
+        };
         let (to_requester, to_responder) = (about(responder), about(requester));
         let responder = responder.connection;
         let relay = self.grant([(peer, connection), (wanted, responder)], capability, now);

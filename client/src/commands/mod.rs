@@ -45,6 +45,8 @@ pub struct Context<'a> {
     pub birthday: bool,
     /// May anything be sent to the LAN: are contacts looked for there?
     pub lan: bool,
+    /// Is our address shown to the rendezvous alone?
+    pub relay_only: bool,
 }
 
 /// How a command that is carried out at once may end early.
@@ -80,7 +82,8 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         started,
         port_mapping: !cli.global.no_port_mapping,
         birthday: !cli.global.no_birthday,
-        lan: !cli.global.no_lan,
+        lan: !cli.global.no_lan && !cli.global.relay_only,
+        relay_only: cli.global.relay_only,
     };
     let stop = match cli.command {
         Command::Join(arguments) => join::execute(&mut context, &arguments),
@@ -156,7 +159,8 @@ impl Online {
     /// Takes the data folder and stays online until the task ends.
     async fn stay(self, context: Context<'_>, with: Option<Who>, reads_input: bool, task: impl Task) -> End {
         let lock: Lock = context.data.lock()?;
-        let status = Status::new(std::process::id(), Timestamp::now());
+        let mut status = Status::new(std::process::id(), Timestamp::now());
+        status.relay_only = context.relay_only;
         let certificate = Certificate::new(&self.identity).map_err(|error| Failure::other(error.to_string()))?;
         let greeting = Event::Started {
             id: self.identity.peer_id(),
@@ -174,6 +178,7 @@ impl Online {
             port_mapping: context.port_mapping,
             birthday: context.birthday,
             lan: context.lan,
+            relay_only: context.relay_only,
         };
         let setup = Setup {
             data: &context.data,

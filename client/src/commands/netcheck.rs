@@ -34,7 +34,7 @@ pub(super) async fn execute(context: Context<'_>, arguments: &cli::Netcheck) -> 
         let _ = context.printer.print(&findings.event(), Timestamp::now());
         return Ok(Exit::Done);
     }
-    let task = Netcheck::new(arguments.timeout, arguments.lifetime, context.lan, Bar::standard());
+    let task = Netcheck::new(arguments, context.lan, context.relay_only, Bar::standard());
     online.stay(context, None, false, task).await
 }
 
@@ -63,9 +63,11 @@ async fn measure(online: &Online) -> Result<LifetimeLine, Failure> {
 fn known(data: &DataDir) -> Result<Findings, Failure> {
     let told = data.status()?.and_then(|status| {
         let entrance = status.entrance?;
-        let profile = if entrance == Entrance::Tunnel { NatProfile::default() } else { status.profile? };
+        let unknown = status.relay_only || entrance == Entrance::Tunnel;
+        let profile = if unknown { NatProfile::default() } else { status.profile? };
         let mapping = status.port_mapping.ok_or_else(|| status.no_port_mapping.unwrap_or_else(|| NOT_YET.to_owned()));
-        Some(Findings { entrance, local: status.local, profile, mapping, around: Around::default(), lifetime: None })
+        let (local, relay_only) = (status.local, status.relay_only);
+        Some(Findings { entrance, local, profile, mapping, relay_only, around: Around::default(), lifetime: None })
     });
     told.ok_or_else(|| {
         Failure::other("punchline is running and has not found out about the network yet; try again in a few seconds")
@@ -81,16 +83,18 @@ struct Findings {
     local: Vec<SocketAddr>,
     profile: NatProfile,
     mapping: Result<PortMapping, String>,
+    relay_only: bool,
     around: Around,
     lifetime: Option<LifetimeLine>,
 }
 
 impl Findings {
     fn event(self) -> Event {
-        let Findings { entrance, local, profile, mapping, around, lifetime } = self;
+        let Findings { entrance, local, profile, mapping, relay_only, around, lifetime } = self;
         let beyond = mapping.as_ref().is_err_and(|reason| reason.contains(NAT_BEYOND));
         let circumstances = Circumstances {
             udp_blocked: entrance == Entrance::Tunnel,
+            relay_only,
             profile,
             mapped: mapping.is_ok(),
             carrier: beyond || local.iter().any(|own| is_carriers(own.ip())),
@@ -150,6 +154,7 @@ impl Lifetime {
 pub(crate) struct Netcheck {
     timeout: Duration,
     lan: bool,
+    relay_only: bool,
     bar: Bar,
     /// Until all but the NAT's memory must be known.
     give_up_at: Option<Instant>,
@@ -166,17 +171,18 @@ pub(crate) struct Netcheck {
 }
 
 impl Netcheck {
-    pub(crate) fn new(timeout: Duration, lifetime: bool, lan: bool, bar: Bar) -> Self {
+    pub(crate) fn new(arguments: &cli::Netcheck, lan: bool, relay_only: bool, bar: Bar) -> Self {
         Netcheck {
-            timeout,
+            timeout: arguments.timeout,
             lan,
+            relay_only,
             bar,
             give_up_at: None,
             registered: None,
             profile: None,
             mapping: None,
             around: None,
-            lifetime: lifetime.then(Lifetime::default),
+            lifetime: arguments.lifetime.then(Lifetime::default),
             measuring: false,
             answered: false,
             obstacle: None,
@@ -187,18 +193,19 @@ impl Netcheck {
         let (entrance, local) = self.registered.clone()?;
         let (profile, mapping, around) = (self.profile?, self.mapping.clone()?, self.around.clone()?);
         let lifetime = self.lifetime.as_ref().map(Lifetime::line);
-        Some(Findings { entrance, local, profile, mapping, around, lifetime })
+        Some(Findings { entrance, local, profile, mapping, relay_only: self.relay_only, around, lifetime })
     }
 
     /// Once all is known. The NAT's memory comes last: it takes minutes, and what is heard before counts as its noise.
     fn proceed(&mut self, out: &mut Out) {
         let Some(findings) = self.findings() else { return };
-        let udp = matches!(findings.entrance, Entrance::Udp { .. });
-        match &mut self.lifetime {
-            Some(lifetime) if !udp => {
-                (lifetime.trouble, lifetime.done) = (Some("UDP is blocked".to_owned()), true);
-            }
-            _ => {}
+        let hindrance = match findings.entrance {
+            Entrance::Tunnel => Some("UDP is blocked"),
+            Entrance::Udp { .. } if self.relay_only => Some("the router is not looked at (--relay-only)"),
+            Entrance::Udp { .. } => None,
+        };
+        if let (Some(lifetime), Some(hindrance)) = (&mut self.lifetime, hindrance) {
+            (lifetime.trouble, lifetime.done) = (Some(hindrance.to_owned()), true);
         }
         if self.lifetime.as_ref().is_some_and(|lifetime| !lifetime.done) {
             if !self.measuring {
@@ -224,7 +231,7 @@ impl Task for Netcheck {
                 if self.registered.replace((*entrance, local.clone())).is_none() {
                     out.command(NodeCommand::LookAround { lan: self.lan });
                 }
-                if *entrance == Entrance::Tunnel {
+                if self.relay_only || *entrance == Entrance::Tunnel {
                     self.profile = Some(NatProfile::default());
                 }
             }

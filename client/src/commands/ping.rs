@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
+use common::path::Ending;
 use common::session::{PeerFrame, Route};
 
 use super::{Context, Online};
@@ -38,6 +39,8 @@ pub(crate) struct Ping {
     first_reply: Option<Millis>,
     direct: Option<Millis>,
     route: Option<Route>,
+    /// Why there will never be a direct path, if one of us shows no address.
+    unpunched: Option<Ending>,
 }
 
 impl Ping {
@@ -56,6 +59,7 @@ impl Ping {
             first_reply: None,
             direct: None,
             route: None,
+            unpunched: None,
         }
     }
 
@@ -72,6 +76,16 @@ impl Ping {
                 self.unanswered.clear();
                 self.next_at = None;
             }
+            NodeEvent::NoPath { peer, report, .. } if *peer == self.peer && report.ending.is_relay_only() => {
+                self.unpunched = Some(report.ending);
+                if report.ending == Ending::NoRelay || self.received > 0 {
+                    self.end_without_direct_path(room, out);
+                }
+            }
+            // They may have come back with another mind.
+            NodeEvent::Introduced { peer, addresses, .. } if *peer == self.peer && !addresses.is_empty() => {
+                self.unpunched = None;
+            }
             NodeEvent::Untrusted { expected: Party::Peer(expected), seen } if *expected == self.peer => {
                 out.end(Err(Failure::untrusted(&room.name(self.peer), *expected, *seen)));
             }
@@ -82,6 +96,10 @@ impl Ping {
     /// There never was a direct path: always the same code, and what stood in the way in words.
     fn never_direct(&self, room: &Room) -> Failure {
         let name = room.name(self.peer);
+        if self.received > 0 && self.unpunched == Some(Ending::PeerRelayOnly) {
+            let message = format!("{name} answers through the relay, and shows no address for a direct path");
+            return Failure::new(Exit::NoPath, message);
+        }
         if self.received > 0 {
             let message = format!("{name} answers through the relay, but no direct path was found");
             return Failure::new(Exit::NoPath, message);
@@ -124,7 +142,15 @@ impl Ping {
         });
         if route == Route::Direct {
             out.end(Ok(Exit::Done));
+        } else if self.unpunched.is_some() {
+            self.end_without_direct_path(room, out);
         }
+    }
+
+    /// Waiting will not help. Whoever wanted no direct path has what was asked for.
+    fn end_without_direct_path(&self, room: &Room, out: &mut Out) {
+        let as_wanted = self.unpunched == Some(Ending::RelayOnly) && self.received > 0;
+        out.end(if as_wanted { Ok(Exit::Done) } else { Err(self.never_direct(room)) });
     }
 }
 

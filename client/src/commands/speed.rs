@@ -17,6 +17,11 @@ use crate::output::{Bar, Event};
 const ATTEMPTS: u32 = 3;
 
 pub(super) async fn execute(context: Context<'_>, arguments: &cli::Speed) -> End {
+    if context.relay_only {
+        return Err(Failure::usage(
+            "only a direct path is measured, and --relay-only (PUNCHLINE_RELAY_ONLY) leaves none; leave it out here",
+        ));
+    }
     let online = Online::load(&context.data)?;
     let with = online.peer(&arguments.peer)?;
     let task = Speed::new(with.peer, arguments, Bar::standard());
@@ -74,6 +79,10 @@ impl Speed {
             }
             NodeEvent::Down { peer, route: Route::Direct, .. } if *peer == self.peer => self.direct = None,
             NodeEvent::Down { peer, .. } if *peer == self.peer => self.relayed = false,
+            NodeEvent::NoPath { peer, report, .. } if *peer == self.peer && report.ending.is_relay_only() => {
+                let words = format!("only a direct path is measured, and there is none: {}", report.ending);
+                out.end(Err(Failure::new(Exit::NoPath, words)));
+            }
             NodeEvent::Speed { peer, session, report } if *peer == self.peer => {
                 self.report(*session, *report, room, now, out);
             }

@@ -42,6 +42,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
         observed: entrance.and_then(Entrance::observed),
         profile: told.as_ref().and_then(|status| status.profile),
         port_mapping: told.as_ref().and_then(|status| status.port_mapping),
+        relay_only: told.as_ref().is_some_and(|status| status.relay_only),
         sessions: sessions.collect(),
     };
     context.show(&event)?;

@@ -104,6 +104,9 @@ pub struct Status {
     /// Why there is none, if that is known.
     #[serde(default)]
     pub no_port_mapping: Option<String>,
+    /// The node shows its address to the rendezvous alone.
+    #[serde(default)]
+    pub relay_only: bool,
     /// Sessions that stand.
     pub sessions: Vec<SessionStatus>,
     /// The last attempts at direct paths, the newest last.
@@ -127,6 +130,7 @@ impl Status {
             profile: None,
             port_mapping: None,
             no_port_mapping: None,
+            relay_only: false,
             sessions: Vec::new(),
             attempts: Vec::new(),
             refused: Vec::new(),

@@ -25,6 +25,7 @@ mod control;
 mod discovering;
 mod driver;
 mod eyeballs;
+mod fence;
 mod interfaces;
 mod lan;
 mod lifetime;
@@ -52,6 +53,7 @@ use tokio::task::JoinHandle;
 use crate::node::{Config, Machine, NodeCommand, NodeEvent, Random};
 pub(crate) use around::look as look_around;
 use driver::{Driver, Inputs, Means};
+use fence::Fence;
 use lan::{LanSockets, Overheard};
 pub(crate) use lifetime::measure as measure_lifetime;
 use port_mapping::PortMapper;
@@ -79,6 +81,9 @@ pub struct NodeConfig {
     pub birthday: bool,
     /// Are contacts on our LAN looked for? Never if the rendezvous is on this very machine, which is where programs are tried out.
     pub lan: bool,
+    /// Do we talk through the relay alone? Then no datagram of ours goes anywhere but to the rendezvous, and to the network's name
+    /// servers if its link has a name.
+    pub relay_only: bool,
 }
 
 /// Why a node did not start.
@@ -103,7 +108,8 @@ impl Node {
     /// Opens the sockets and starts to register. What happens comes as events; whoever does not read them stops the
     /// node from reading its sessions.
     pub async fn start(config: NodeConfig) -> Result<(Node, mpsc::Receiver<NodeEvent>), NodeError> {
-        let (socket, stun) = QuicSocket::open().await.map_err(NodeError::Socket)?;
+        let fence = if config.relay_only { Fence::around_rendezvous() } else { Fence::default() };
+        let (socket, stun) = QuicSocket::open(fence).await.map_err(NodeError::Socket)?;
         let own_id = config.identity.peer_id();
         let endpoint =
             transport::endpoint(socket.clone(), &config.certificate, own_id).map_err(|error| match error {
@@ -121,15 +127,17 @@ impl Node {
             epoch,
             contacts: config.contacts,
             birthday: config.birthday,
+            relay_only: config.relay_only,
             random: Random::new(|bytes| getrandom::fill(bytes).is_ok()),
         });
-        let (lan, overheard) = match config.lan && !is_here(&config.rendezvous) {
+        let (lan, overheard) = match config.lan && !config.relay_only && !is_here(&config.rendezvous) {
             true => open_lan().await,
             false => (None, mpsc::channel(1).1),
         };
         let (register, registration) = watch_channel(machine.registration().clone());
         let (certificate, rendezvous) = (Certificate::new(&config.identity)?, config.rendezvous.clone());
-        let reach = Reach { endpoint: endpoint.clone(), lanes: socket.lanes().clone(), certificate, rendezvous };
+        let (lanes, fence) = (socket.lanes().clone(), socket.fence().clone());
+        let reach = Reach { endpoint: endpoint.clone(), lanes, fence, certificate, rendezvous };
         let relay = socket.traffic().clone();
         let (move_on, moved) = watch_channel(0);
         let means = Means {
@@ -146,7 +154,8 @@ impl Node {
             events: events.clone(),
         };
         let own_port = means.socket.local_addresses().find(SocketAddr::is_ipv4).map(|own| own.port());
-        let (port_mapper, mapped, port_mapping) = PortMapper::start(config.port_mapping, own_port);
+        let (port_mapper, mapped, port_mapping) =
+            PortMapper::start(config.port_mapping && !config.relay_only, own_port);
         let driver = Driver::new(machine, means, port_mapper, lan);
         let (changes, network) = mpsc::channel(4);
         tokio::spawn(watch::watch(changes));

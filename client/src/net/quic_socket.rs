@@ -28,6 +28,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
+use super::fence::Fence;
 use super::silence::RelayTraffic;
 use super::sockets::{Member, Sockets};
 use super::tunnel::Lanes;
@@ -46,6 +47,7 @@ pub(super) type Stun = (SocketId, SocketAddr, Vec<u8>);
 /// The sockets of a client.
 pub(super) struct QuicSocket {
     sockets: Sockets,
+    fence: Arc<Fence>,
     /// Which socket a send was last refused by, hence which one to wait for.
     blocked: Mutex<Option<Arc<Member>>>,
     stun: mpsc::Sender<Stun>,
@@ -60,12 +62,17 @@ pub(super) struct QuicSocket {
 
 impl QuicSocket {
     /// Opens the main sockets.
-    pub(super) async fn open() -> io::Result<(Arc<Self>, mpsc::Receiver<Stun>)> {
+    pub(super) async fn open(fence: Fence) -> io::Result<(Arc<Self>, mpsc::Receiver<Stun>)> {
         let sockets = Sockets::open().await?;
         let (stun, inbox) = mpsc::channel(STUN_QUEUE);
         let (blocked, relay, unwrapped, traffic) = Default::default();
-        let lanes = Lanes::new();
-        Ok((Arc::new(QuicSocket { sockets, blocked, stun, relay, lanes, traffic, unwrapped }), inbox))
+        let (lanes, fence) = (Lanes::new(), Arc::new(fence));
+        Ok((Arc::new(QuicSocket { sockets, fence, blocked, stun, relay, lanes, traffic, unwrapped }), inbox))
+    }
+
+    /// Whom they talk to.
+    pub(super) fn fence(&self) -> &Arc<Fence> {
+        &self.fence
     }
 
     /// The sockets themselves.
@@ -101,7 +108,7 @@ impl QuicSocket {
     /// Sends one datagram that is not QUIC's. Best effort, like the network.
     pub(super) fn send(&self, from: SocketId, destination: SocketAddr, payload: &[u8]) {
         // Nobody has a synthetic address, and STUN has nothing to do in a tunnel.
-        if !is_synthetic(destination.ip()) {
+        if !is_synthetic(destination.ip()) && self.fence.lets_through(destination) {
             self.sockets.send(from, destination, payload);
         }
     }
@@ -111,8 +118,8 @@ impl QuicSocket {
         let relay = self.relay().filter(|_| at == SocketId::MAIN);
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
             let source = canonical(meta.addr);
-            if is_synthetic(source.ip()) {
-                // Nobody has such an address: forged.
+            if is_synthetic(source.ip()) || !self.fence.lets_through(source) {
+                // Nobody has such an address: forged. Or nobody is to hear that we are here.
                 meta.len = 0;
                 continue;
             }
@@ -208,6 +215,10 @@ impl QuicSocket {
             return Ok(());
         }
         // Any error but WouldBlock would end the connection: what has no way out is dropped, and the protocol notices.
+        if !self.fence.lets_through(destination) {
+            tracing::debug!("a datagram for somebody else than the rendezvous");
+            return Ok(());
+        }
         let Some(member) = self.sockets.toward(transmit.destination) else { return Ok(()) };
         match member.socket.try_send(transmit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -383,8 +394,8 @@ mod tests {
 
     #[tokio::test]
     async fn stun_goes_to_the_driver_and_quic_to_quinn_with_mapped_addresses() {
-        let (a, _) = QuicSocket::open().await.expect("sockets");
-        let (b, mut stun) = QuicSocket::open().await.expect("sockets");
+        let (a, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (b, mut stun) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
         a.send(SocketId::MAIN, loopback(&b), &request);
         let kept = receive(&b).await;
@@ -398,8 +409,8 @@ mod tests {
 
     /// What `b` hands to quinn once `a` has sent it this as the relay.
     async fn relayed(datagrams: &[&[u8]]) -> Vec<(SocketAddr, Vec<u8>)> {
-        let (a, _) = QuicSocket::open().await.expect("sockets");
-        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let (a, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (b, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
         b.set_relay(Some(loopback(&a)));
         for datagram in datagrams {
             a.send(SocketId::MAIN, loopback(&b), datagram);
@@ -413,8 +424,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_channel_is_an_address_like_any_other() {
-        let (a, _) = QuicSocket::open().await.expect("sockets");
-        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let (a, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (b, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let channel = RelayChannel(7);
         a.set_relay(Some(loopback(&b)));
         // As if each were the other's relay.
@@ -450,9 +461,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn behind_a_fence_nothing_goes_to_or_comes_from_anybody_but_the_rendezvous() {
+        let (server, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (stranger, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let fence = Fence::around_rendezvous();
+        fence.admit(&[loopback(&server)]);
+        let (shy, mut stun) = QuicSocket::open(fence).await.expect("sockets");
+        let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
+        for to in [loopback(&stranger), loopback(&server)] {
+            shy.send(SocketId::MAIN, to, &request);
+            let quic = Transmit { destination: to, ecn: None, contents: &[0x40, 7], segment_size: None, src_ip: None };
+            shy.try_send(&quic).expect("dropped or sent");
+        }
+        // What comes to the stranger first is what it has sent to itself.
+        stranger.send(SocketId::MAIN, loopback(&stranger), &[0x40, 1]);
+        assert_eq!(receive(&stranger).await, [(mapped(loopback(&stranger)), vec![0x40, 1])]);
+        let mut sent = Vec::new();
+        while sent.is_empty() {
+            sent.extend(receive(&server).await.into_iter().filter(|(_, bytes)| !bytes.is_empty()));
+        }
+        assert_eq!(sent, [(mapped(loopback(&shy)), vec![0x40, 7])]);
+        // quinn answers what looks like the beginning or the middle of a connection: it must not see it.
+        stranger.send(SocketId::MAIN, loopback(&shy), &request);
+        stranger.send(SocketId::MAIN, loopback(&shy), &[0xc0; 1200]);
+        stranger.send(SocketId::MAIN, loopback(&shy), &[0x40; 1200]);
+        server.send(SocketId::MAIN, loopback(&shy), &[0x40, 2]);
+        let mut kept = Vec::new();
+        while kept.is_empty() {
+            kept.extend(receive(&shy).await.into_iter().filter(|(_, bytes)| !bytes.is_empty()));
+        }
+        assert_eq!(kept, [(mapped(loopback(&server)), vec![0x40, 2])]);
+        assert!(stun.try_recv().is_err(), "no probe either");
+    }
+
+    #[tokio::test]
     async fn a_frame_from_anybody_but_the_rendezvous_is_dropped() {
-        let (a, _) = QuicSocket::open().await.expect("sockets");
-        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let (a, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (b, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let frame = [RelayChannel(1).header().as_slice(), &[0x40; 20]].concat();
         a.send(SocketId::MAIN, loopback(&b), &frame);
         a.send(SocketId::MAIN, loopback(&b), &[0x40, 1]);
@@ -475,7 +520,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_through_a_tunnel_is_told_apart_like_what_comes_over_udp() {
-        let (socket, mut stun) = QuicSocket::open().await.expect("sockets");
+        let (socket, mut stun) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let frame = |payload: &[u8]| [RelayChannel(7).header().as_slice(), payload].concat();
         let request = common::stun::encode_request(common::stun::TransactionId([1; 12]), Default::default());
         let hidden = frame(&frame(&[0x40]));
@@ -488,7 +533,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_there_is_a_tunnel_relay_frames_go_into_it_and_nothing_else_does() {
-        let (socket, _) = QuicSocket::open().await.expect("sockets");
+        let (socket, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let (tunnel, next) = socket.lanes().pretend(vec![]).await;
         socket.set_relay(Some(tunnel));
         let send = |destination, contents: &[u8], segment_size| {
@@ -508,8 +553,8 @@ mod tests {
 
     #[tokio::test]
     async fn quic_leaves_from_the_socket_that_has_found_the_peer_until_that_is_closed() {
-        let (a, _) = QuicSocket::open().await.expect("sockets");
-        let (b, _) = QuicSocket::open().await.expect("sockets");
+        let (a, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (b, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let port = a.sockets().add(SocketId(7), true).await.expect("one more");
         let send = || {
             let transmit =
@@ -527,8 +572,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_is_added_is_read_by_who_waits_already() {
-        let (a, _) = QuicSocket::open().await.expect("sockets");
-        let (b, mut stun) = QuicSocket::open().await.expect("sockets");
+        let (a, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
+        let (b, mut stun) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let reading = tokio::spawn({
             let b = b.clone();
             async move { receive(&b).await }
@@ -543,7 +588,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_destination_without_a_socket_is_dropped_and_no_error() {
-        let (socket, _) = QuicSocket::open().await.expect("sockets");
+        let (socket, _) = QuicSocket::open(Fence::default()).await.expect("sockets");
         let destination = "[2001:db8::1]:9".parse().expect("an address");
         socket.sockets().leave(destination, SocketId(7));
         let transmit = Transmit { destination, ecn: None, contents: &[0x40], segment_size: None, src_ip: None };

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::control::describe;
 use super::eyeballs;
+use super::fence::Fence;
 use super::transport;
 use super::tunnel::{Lanes, Tunnel};
 
@@ -35,6 +36,7 @@ const PAUSES: [u64; 8] = [0, 2, 4, 8, 16, 32, 64, 120];
 pub(super) struct Reach {
     pub(super) endpoint: Endpoint,
     pub(super) lanes: Arc<Lanes>,
+    pub(super) fence: Arc<Fence>,
     pub(super) certificate: Certificate,
     pub(super) rendezvous: Rendezvous,
 }
@@ -125,6 +127,7 @@ impl Reach {
             Ok(addresses) => eyeballs::order(addresses),
             Err(error) => return Err(NoWay::Failed(format!("cannot look up {host}: {error}"))),
         };
+        self.fence.admit(&addresses);
         let dial = |address| async move {
             let connection = self.handshake(address).await.map_err(|no_way| (address, no_way))?;
             Ok(Reached { connection, server: address, tunnel: None })

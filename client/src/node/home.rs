@@ -16,6 +16,7 @@ use common::seal::{self, SealSeed};
 use common::session::{PeerFrame, Route};
 
 use super::api::{NodeEvent, SessionId, SocketId};
+use super::machine::Config;
 use super::output::Output;
 
 /// Nobody expects more than this without having measured it.
@@ -84,6 +85,8 @@ pub(super) struct Home {
     /// What all agents together may still send.
     purse: Purse,
     birthday: bool,
+    /// We talk through the relay alone.
+    pub(super) relay_only: bool,
     random: Random,
     open_sockets: usize,
     next_socket: u32,
@@ -93,7 +96,8 @@ pub(super) struct Home {
 }
 
 impl Home {
-    pub(super) fn new(identity: Identity, rendezvous: PeerId, birthday: bool, random: Random) -> Self {
+    pub(super) fn new(config: Config) -> Self {
+        let Config { identity, rendezvous, birthday, relay_only, random, .. } = config;
         Home {
             own_id: identity.peer_id(),
             identity,
@@ -110,6 +114,7 @@ impl Home {
             birthdays: VecDeque::new(),
             purse: Purse::default(),
             birthday,
+            relay_only,
             random,
             open_sockets: 0,
             next_socket: 0,
@@ -199,9 +204,12 @@ impl Home {
         Some(Guessing { server, endpoints, observed, peer, profile, peer_profile, birthday, seed })
     }
 
-    /// Our host candidates and the mapped one, for this contact's eyes.
+    /// Our host candidates and the mapped one, for this contact's eyes; or that there are none to be had.
     pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8]) -> Vec<u8> {
-        let ours = Contents { mapped: self.mapped, ..Contents::hosts(self.hosts.clone()) };
+        let ours = match self.relay_only {
+            true => Contents::relay_only(),
+            false => Contents { mapped: self.mapped, ..Contents::hosts(self.hosts.clone()) },
+        };
         self.seal(pairing, context, ours)
     }
 

@@ -41,6 +41,8 @@ pub struct Config {
     pub contacts: Vec<PeerId>,
     /// May hundreds of sockets be opened, for seconds, where no other strategy finds a path?
     pub birthday: bool,
+    /// Do we talk through the relay alone, and show our address to nobody but the rendezvous?
+    pub relay_only: bool,
     /// Where keys and nonces come from.
     pub random: Random,
 }
@@ -64,15 +66,17 @@ pub struct Machine {
 
 impl Machine {
     /// A machine that knows its contacts, and nothing of any network.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        let contacts = std::mem::take(&mut config.contacts);
         let register = Register {
             epoch: config.epoch,
             capabilities: Vec::new(),
             reflexive: Vec::new(),
             profile: NatProfile::default(),
+            relay_only: config.relay_only,
         };
         let mut machine = Machine {
-            home: Home::new(config.identity, config.rendezvous, config.birthday, config.random),
+            home: Home::new(config),
             peers: BTreeMap::new(),
             register,
             lan: Lan::default(),
@@ -82,7 +86,7 @@ impl Machine {
             discovered: None,
             looks: Bucket::default(),
         };
-        machine.set_contacts(&config.contacts);
+        machine.set_contacts(&contacts);
         // Nothing is registered yet that this would change.
         while machine.poll_output().is_some() {}
         machine
@@ -240,9 +244,11 @@ impl Machine {
         peer.incoming(socket, remote, &mut self.home)
     }
 
-    /// Our host candidates, at the start and when they may have changed.
+    /// Our host candidates, at the start and when they may have changed. What is not known cannot be shown.
     pub fn handle_hosts(&mut self, hosts: Vec<SocketAddr>) {
-        self.home.hosts = hosts;
+        if !self.home.relay_only {
+            self.home.hosts = hosts;
+        }
     }
 
     /// Our network has changed, or the machine has slept.
@@ -306,6 +312,7 @@ impl Machine {
                 self.home.observed = entrance.observed();
                 self.outage_told = None;
                 match entrance {
+                    Entrance::Udp { .. } if self.home.relay_only => {}
                     Entrance::Udp { observed } => self.discover(observed, registered.stun, now),
                     Entrance::Tunnel => self.forget_discovery(),
                 }

@@ -8,6 +8,8 @@
 //! talk or want to is met again. Relayed connections outlive that: the rendezvous knows the key, not the address.
 //!
 //! Contacts on our LAN are met without the rendezvous (`lan/`): the same agent, introduced by a call in place of a server.
+//! Who shows an address to the rendezvous alone ([`Config::relay_only`]) has the relayed half of that, and nothing that would send a datagram
+//! to anybody else.
 //!
 //! # Surface
 //!
@@ -29,6 +31,8 @@ mod machine;
 mod output;
 mod peer;
 mod port_mapping;
+#[cfg(test)]
+mod relay_only;
 mod speed;
 
 pub use api::{Entrance, Introducer, NodeCommand, NodeEvent, Party, SessionId, SocketId};

@@ -53,7 +53,7 @@ pub struct PortMapping {
 impl Machine {
     /// The router gave us a port, or there is none (any more), for this reason.
     pub fn handle_port_mapping(&mut self, mapping: Result<PortMapping, String>, now: Instant) {
-        let mapped = mapping.as_ref().ok().map(|mapping| mapping.external);
+        let mapped = mapping.as_ref().ok().map(|mapping| mapping.external).filter(|_| !self.home.relay_only);
         let before = std::mem::replace(&mut self.home.mapped, mapped);
         self.home.tell(NodeEvent::PortMapping(mapping));
         if before == mapped {
@@ -107,6 +107,7 @@ mod tests {
             epoch: 1,
             contacts: vec![identity(2).peer_id()],
             birthday: true,
+            relay_only: false,
             random: Random::new(|bytes| {
                 bytes.fill(5);
                 true

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use common::identity::PeerId;
+use common::path::Ending;
 use common::session::{MessageId, Route};
 
 use super::{Line, Moment, Room};
@@ -119,6 +120,8 @@ pub enum Obstacle {
     Offline,
     /// There is no connection (any more): punching goes on or has failed.
     NoPath,
+    /// The two talk only through the relay, if there is one.
+    Unpunched(Ending),
     /// A session stands; answers are missing.
     NoAnswer,
 }
@@ -134,6 +137,11 @@ impl Obstacle {
             NodeEvent::Refused { peer: who } if *who == peer => Obstacle::Offline,
             NodeEvent::Down { peer: who, by_peer: true, .. } if *who == peer => Obstacle::Offline,
             NodeEvent::Down { peer: who, .. } if *who == peer => Obstacle::NoPath,
+            NodeEvent::NoPath { peer: who, report, .. }
+                if *who == peer && report.ending.is_relay_only() && *self != Obstacle::NoAnswer =>
+            {
+                Obstacle::Unpunched(report.ending)
+            }
             NodeEvent::Introduced { peer: who, .. }
             | NodeEvent::Punched { peer: who, .. }
             | NodeEvent::NoPath { peer: who, .. }
@@ -162,6 +170,12 @@ impl Obstacle {
                     "{name} is offline, or does not have you as a contact: `punchline id` shows the link to give them"
                 ),
             ),
+            Obstacle::Unpunched(Ending::NoRelay) => {
+                Failure::new(Exit::NoPath, format!("{name} is there, but {}", Ending::NoRelay))
+            }
+            Obstacle::Unpunched(_) => {
+                Failure::new(Exit::NoPath, format!("{name} is there, but did not answer through the relay in time"))
+            }
             Obstacle::NoPath => Failure::new(Exit::NoPath, format!("{name} is there, but no direct path was found")),
             Obstacle::NoAnswer => {
                 Failure::new(Exit::Timeout, format!("{name} is connected, but did not answer in time"))

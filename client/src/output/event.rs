@@ -431,6 +431,8 @@ pub enum Event {
         profile: Option<NatProfile>,
         /// The port that the router gave us.
         port_mapping: Option<PortMapping>,
+        /// The node shows its address to the rendezvous alone.
+        relay_only: bool,
         /// Sessions that stand.
         sessions: Vec<SessionLine>,
     },

@@ -241,6 +241,7 @@ fn examples() -> Vec<Event> {
             observed: Some(remote()),
             profile: Some(profile()),
             port_mapping: Some(mapping()),
+            relay_only: false,
             sessions: vec![SessionLine {
                 who: bob(),
                 route: Route::Direct,

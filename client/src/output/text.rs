@@ -94,6 +94,7 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
             observed,
             profile,
             port_mapping,
+            relay_only,
             sessions,
         } => {
             let mut lines = vec![format!("you         {id}")];
@@ -117,6 +118,9 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
             }
             if let Some(profile) = profile {
                 lines.push(format!("nat         {}", nat(profile)));
+            }
+            if *relay_only {
+                lines.push("address     shown to the rendezvous alone (--relay-only)".to_owned());
             }
             if let Some(mapping) = port_mapping {
                 lines.push(format!("port        {}", mapped(mapping)));
@@ -160,6 +164,9 @@ fn news(event: &Event) -> String {
                 (Introducer::Lan, true) => "found on your own network:",
                 (Introducer::Lan, false) => "asked for on your own network by",
             };
+            if addresses.is_empty() {
+                return format!("{how} {}", name(who));
+            }
             format!("{how} {}, who may be at {}", name(who), list(addresses))
         }
         Event::Refused { who } => {
@@ -176,6 +183,9 @@ fn news(event: &Event) -> String {
         Event::NetworkChanged { what } => format!("the network has changed: {}", sanitize::line(what)),
         Event::Lost { who, by_peer: true, .. } => format!("{} has gone offline", name(who)),
         Event::Lost { who, reason, .. } => format!("lost the connection to {}: {}", name(who), sanitize::line(reason)),
+        Event::NoPath { who, tried, strategies, because } if tried.is_empty() && strategies.is_empty() => {
+            format!("no direct path to {}: {because}", name(who))
+        }
         Event::NoPath { who, tried, because, .. } => {
             format!("no direct path to {} (tried {}): {because}; trying again later", name(who), list(tried))
         }

@@ -14,6 +14,8 @@ use crate::reach::{self, AccessKind};
 pub struct Circumstances {
     /// Nothing comes back over UDP, and over TCP the rendezvous answers.
     pub udp_blocked: bool,
+    /// Our address is shown to the rendezvous alone, and the NAT is not looked at.
+    pub relay_only: bool,
     /// What the NAT does.
     pub profile: NatProfile,
     /// The router has given us a port.
@@ -36,6 +38,8 @@ pub enum Advice {
     LeaveVpn,
     /// Nothing can be done here.
     OtherNetwork,
+    /// Whoever shows no address has no direct connections.
+    ShowAddress,
     /// The router may give out ports.
     PortMapping,
     /// The outer NAT is a carrier's, on which nobody has a say.
@@ -50,12 +54,17 @@ impl Circumstances {
         match (self.udp_blocked, self.mapped) {
             (true, _) => Some(AccessKind::UdpBlocked),
             (false, true) => Some(AccessKind::Open),
-            (false, false) => AccessKind::of(&self.profile),
+            (false, false) => AccessKind::of(&self.profile).filter(|_| !self.relay_only),
         }
     }
 
     /// To whom this machine will be direct.
     pub fn verdict(&self) -> String {
+        if self.relay_only && !self.udp_blocked {
+            return "Your address is shown to the rendezvous alone (--relay-only), so your router was not looked at. \
+                    No direct connections; messages go through the rendezvous."
+                .to_owned();
+        }
         let what = match (self.udp_blocked, self.mapped, self.profile.translated, AccessKind::of(&self.profile)) {
             (true, ..) => {
                 return "UDP is blocked: nothing came back from the rendezvous over UDP, and over TCP it answers. \
@@ -90,6 +99,7 @@ impl Circumstances {
     pub fn advice(&self) -> Advice {
         let Circumstances { udp_blocked, mapped, carrier, vpn, .. } = *self;
         match self.kind() {
+            _ if self.relay_only => Advice::ShowAddress,
             _ if mapped && !udp_blocked => Advice::Nothing,
             Some(AccessKind::Open) => Advice::Nothing,
             Some(kind) if vpn && (udp_blocked || kind.is_symmetric()) => Advice::LeaveVpn,
@@ -118,6 +128,7 @@ impl fmt::Display for Advice {
             Advice::OtherNetwork => {
                 "use another network, or ask whoever runs this one to let UDP out; no setting of yours replaces that"
             }
+            Advice::ShowAddress => "leave out --relay-only, if your contacts may see your address",
             Advice::PortMapping => {
                 "switch on UPnP, NAT-PMP or PCP at your router; with a port from it everybody who has UDP reaches you at once"
             }

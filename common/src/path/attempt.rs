@@ -21,6 +21,13 @@ pub struct Attempt {
     pub found: Option<Found>,
 }
 
+impl Attempt {
+    /// One that never began, for this reason.
+    pub fn not_begun(ending: Ending) -> Self {
+        Attempt { checks: Vec::new(), strategies: Vec::new(), ending, found: None }
+    }
+}
+
 /// What became of one address of the peer's. Where ports were guessed, only those at which the peer was heard are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {

@@ -64,6 +64,19 @@ pub enum Ending {
     BirthdayOff,
     /// It would take a birthday run, and others had theirs until the end.
     BirthdayNotGranted,
+    /// We talk through the relay alone.
+    RelayOnly,
+    /// The other one talks through the relay alone.
+    PeerRelayOnly,
+    /// One of the two talks through the relay alone, and there is no relay.
+    NoRelay,
+}
+
+impl Ending {
+    /// Was there nothing to be punched, because one of the two shows no address?
+    pub fn is_relay_only(self) -> bool {
+        matches!(self, Ending::RelayOnly | Ending::PeerRelayOnly | Ending::NoRelay)
+    }
 }
 
 impl fmt::Display for Ending {
@@ -79,6 +92,13 @@ impl fmt::Display for Ending {
             }
             Ending::BirthdayOff => "it would take hundreds of sockets, and that is switched off (--no-birthday)",
             Ending::BirthdayNotGranted => "it would take hundreds of sockets, and other contacts had their turn",
+            Ending::RelayOnly => {
+                "you show your address to nobody (--relay-only); all goes through the rendezvous' relay"
+            }
+            Ending::PeerRelayOnly => {
+                "the other one shows no address (--relay-only); all goes through the rendezvous' relay"
+            }
+            Ending::NoRelay => "one of you shows no address (--relay-only), and this rendezvous does not relay",
         })
     }
 }
@@ -100,7 +120,12 @@ impl Default for Report {
 impl Report {
     /// Nothing has been tried yet.
     pub fn new() -> Self {
-        Report { efforts: Default::default(), ending: Ending::OnlyPlain }
+        Report::not_begun(Ending::OnlyPlain)
+    }
+
+    /// Nothing was tried, for this reason.
+    pub fn not_begun(ending: Ending) -> Self {
+        Report { efforts: Default::default(), ending }
     }
 
     /// The strategies that sent or opened anything.

@@ -174,6 +174,7 @@ async fn say_hello(connection: &Connection, number: u64) -> Result<(SendStream, 
         capabilities: (0..CONTACTS).map(capability).collect(),
         reflexive: vec![SocketAddr::from(([192, 0, 2, 1], 4000))],
         profile: NatProfile::default(),
+        relay_only: false,
     });
     let frame = wire::encode(&register, MAX_CONTROL_FRAME).map_err(|error| words(&error))?;
     send.write_all(&frame).await.map_err(|error| words(&error))?;

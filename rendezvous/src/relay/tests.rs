@@ -243,7 +243,7 @@ fn nothing_grows_when_pairs_come_and_go() {
 
 fn register(contacts: &[u32]) -> Register {
     let capabilities = contacts.iter().copied().map(capability).collect();
-    Register { epoch: 1, capabilities, reflexive: Vec::new(), profile: NatProfile::default() }
+    Register { epoch: 1, capabilities, reflexive: Vec::new(), profile: NatProfile::default(), relay_only: false }
 }
 
 /// Where peer `n` is if nothing else is said.

@@ -39,6 +39,38 @@ fn both_are_told_in_the_same_batch_and_only_what_they_may_know() {
 }
 
 #[test]
+fn who_shows_no_address_has_none_in_any_introduction_and_nobody_is_shown_to_them() {
+    let mut world = World::new();
+    let (alice, bob, carol) = (world.arrive(1), world.arrive(2), world.arrive(3));
+    let shy = |world: &World, epoch, relay_only| {
+        let profile = NatProfile { translated: Some(true), ..NatProfile::default() };
+        let reflexive = vec![at("192.0.2.1:4002")];
+        Register { relay_only, reflexive, profile, ..world.registration(epoch, &[12, 13]) }
+    };
+    world.say(alice, ToServer::Register(shy(&world, 1, true)));
+    world.register(bob, 1, &[12]);
+    world.register(carol, 1, &[13]);
+    let told = |out: Vec<Output>| -> Vec<(Vec<SocketAddr>, NatProfile)> {
+        let introductions = out.into_iter().map(|output| match output {
+            Output::Send(_, FromServer::Introduction(introduction)) => (introduction.addresses, introduction.profile),
+            other => panic!("no introduction: {other:?}"),
+        });
+        introductions.collect()
+    };
+    let nothing = (Vec::new(), NatProfile::default());
+    assert_eq!(told(world.introduce(alice, 2, 12)), [nothing.clone(), nothing.clone()], "she asks");
+    assert_eq!(told(world.introduce(bob, 1, 12)), [nothing.clone(), nothing.clone()], "he asks");
+    assert_eq!(told(world.introduce(carol, 1, 13)), [nothing.clone(), nothing], "somebody else asks");
+    // She changes her mind between two starts, and back.
+    let alice = world.arrive(1);
+    world.say(alice, ToServer::Register(shy(&world, 2, false)));
+    assert!(told(world.introduce(bob, 1, 12)).iter().all(|(addresses, _)| !addresses.is_empty()));
+    let alice = world.arrive(1);
+    world.say(alice, ToServer::Register(shy(&world, 3, true)));
+    assert!(told(world.introduce(bob, 1, 12)).iter().all(|(addresses, _)| addresses.is_empty()));
+}
+
+#[test]
 fn whatever_is_missing_the_answer_is_the_same() {
     let mut world = World::new();
     let (mallory, bob, carol) = (world.arrive(1), world.arrive(2), world.arrive(3));
@@ -468,7 +500,7 @@ impl World {
 
     fn registration(&self, epoch: u64, contacts: &[u32]) -> Register {
         let capabilities = contacts.iter().copied().map(capability).collect();
-        Register { epoch, capabilities, reflexive: Vec::new(), profile: NatProfile::default() }
+        Register { epoch, capabilities, reflexive: Vec::new(), profile: NatProfile::default(), relay_only: false }
     }
 
     fn register(&mut self, client: ConnectionId, epoch: u64, contacts: &[u32]) {

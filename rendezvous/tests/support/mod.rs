@@ -116,6 +116,7 @@ impl Person {
             capabilities: self.contacts.iter().map(|peer| self.capability(*peer, place)).collect(),
             reflexive: Vec::new(),
             profile: NatProfile::default(),
+            relay_only: false,
         }
     }
 

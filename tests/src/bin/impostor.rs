@@ -27,6 +27,7 @@ fn main() -> Result<()> {
         port_mapping: false,
         birthday: false,
         lan: false,
+        relay_only: false,
     };
     tokio::runtime::Runtime::new()?.block_on(async move {
         let (node, mut events) = Node::start(config).await?;

@@ -68,6 +68,7 @@ impl Alone {
             epoch: 1,
             contacts: contacts.iter().map(Identity::peer_id).collect(),
             birthday: true,
+            relay_only: false,
             random: Bytes::new(move |bytes: &mut [u8]| {
                 bytes.fill_with(|| luck.bits() as u8);
                 true
@@ -344,7 +345,11 @@ fn a_contact_cannot_aim_us_at_a_victim_by_calling_it_its_own() {
             let prediction = Prediction { round: (k / 32) as u8, rtt_ms: 1, ports };
             let addresses = (0..8).map(|i| (VICTIM, (k * 8 + i) as u16 + 1).into()).collect();
             let mapped = Some((VICTIM, 5351).into());
-            alone.trickle(0, introduction, Contents { addresses, prediction: Some(prediction), mapped });
+            alone.trickle(
+                0,
+                introduction,
+                Contents { addresses, prediction: Some(prediction), mapped, relay_only: false },
+            );
         }
         alone.run_for(Duration::from_millis(if n < 20 { 100 } else { 2000 }));
     }

@@ -155,6 +155,7 @@ impl Person {
             epoch: 1,
             contacts: vec![peer],
             birthday: true,
+            relay_only: false,
             random: Bytes::new(fill),
         });
         let until = now + Duration::from_millis(random.below(300));

@@ -467,6 +467,7 @@ impl Street {
             epoch: 1,
             contacts: contacts.iter().map(|who| id(*who)).collect(),
             birthday: false,
+            relay_only: false,
             random: Random::new(move |bytes| {
                 bytes.fill_with(&mut luck);
                 true
@@ -608,7 +609,9 @@ impl Street {
                 let hello = PeerFrame::Ping { nonce: 1 };
                 let up = |remote| SessionEvent::Up { remote, rtt: RTT, hello: hello.clone() };
                 let to = self.nodes.iter_mut().find(|(_, node)| node.at(remote));
-                let accepted = to.and_then(|(to, node)| Some((*to, node.machine.handle_incoming(SocketId::MAIN, main_address(who))?)));
+                let accepted = to.and_then(|(to, node)| {
+                    Some((*to, node.machine.handle_incoming(SocketId::MAIN, main_address(who))?))
+                });
                 let Some((to, accepted)) = accepted else { return };
                 self.node(who).ends.insert(begin.id, (to, accepted.id));
                 self.node(to).ends.insert(accepted.id, (who, begin.id));

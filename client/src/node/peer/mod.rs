@@ -6,6 +6,10 @@
 //! *standing* path, and one that is *punching* after a newer introduction. The newer one takes over when a connection stands
 //! over its path, not before, so that a failed attempt costs nothing. So every direct connection that counts has the agent of
 //! its path beside it, for as long as both live: the one notices when the other is of no use any more.
+//!
+//! Where one of the two shows no address (`--relay-only`) there is no agent. It is ours to say of ourselves, and the peer's, sealed, of
+//! itself; whatever the rendezvous says makes neither send a probe. Nobody asks for a direct path then, as long as the
+//! relayed connection stands.
 
 mod direct;
 mod live;
@@ -14,13 +18,13 @@ mod neighbour;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::candidate::canonical;
+use common::candidate::{Contents, canonical};
 use common::identity::PeerId;
 use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::keepalive::Keepalive;
 use common::path::purse::{Bucket, INTRODUCTIONS};
-use common::path::{self, Agent};
+use common::path::{self, Agent, Ending};
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
 
@@ -74,6 +78,8 @@ pub(super) struct Peer {
     standing: Option<Live>,
     /// Until when a connection must stand over the path that is punched.
     awaiting_session: Option<Instant>,
+    /// Why nothing is punched under the latest introduction, if one of us shows no address.
+    unpunched: Option<Ending>,
     lines: Lines,
     /// When the last direct connection ended.
     was_direct: Option<Instant>,
@@ -100,6 +106,7 @@ impl Peer {
             punching: None,
             standing: None,
             awaiting_session: None,
+            unpunched: None,
             lines: Lines::default(),
             was_direct: None,
             keepalive: Keepalive::default(),
@@ -192,15 +199,18 @@ impl Peer {
         }
     }
 
-    /// Is a direct path on its way, or there?
+    /// Is there nothing to ask for: is a direct path on its way, or there, or not to be had?
     fn busy(&self) -> bool {
         let punched = self.punches_for_rendezvous() || self.standing.is_some() || self.lines.stands(Route::Direct);
-        self.request.is_some() || punched
+        let enough = self.unpunched.is_some() && self.lines.stands(Route::Relayed);
+        self.request.is_some() || punched || enough
     }
 
     fn failed(&mut self, now: Instant) {
         let broken = self.was_direct.is_some_and(|at| now < at + LATELY);
         let pauses = match (self.lines.stands(Route::Relayed), broken) {
+            // Another relay than this one's will not come soon.
+            (false, _) if self.unpunched == Some(Ending::NoRelay) => &PAUSES_RELAYED[..],
             (false, _) => &PAUSES[..],
             (true, false) => &PAUSES_RELAYED[..],
             (true, true) => &PAUSES_BROKEN[..],
@@ -230,32 +240,67 @@ impl Peer {
         // An introduction that the peer asked for serves our own request as well.
         self.request = None;
         self.introduction = Some(introduction.id);
-        let config = path::Config {
-            introduction: introduction.id,
-            own_reflexive: home.own_reflexive(),
-            keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
-            guessing: home.guessing(&introduction),
-        };
         let request = request_context(home.rendezvous);
-        let by = Introducer::Rendezvous;
-        let own = Side { seen_at: home.observed, profile: home.profile };
-        let peer =
-            Side { seen_at: introduction.addresses.first().copied().map(canonical), profile: introduction.profile };
-        let circumstances = Circumstances { by, requested, own, peer };
-        let mut live = Live::new(introduction.id, circumstances, Agent::new(config, &self.pairing, now), now);
-        live.learn(self.open(&request, &introduction.sealed), &introduction.addresses, now);
-        // Probes first: each has its moment.
-        self.punch(live, requested, now, home);
+        let contents = self.open(&request, &introduction.sealed);
+        let peer_knows = contents.relay_only;
+        if home.relay_only || contents.relay_only {
+            let (peer, by, addresses) = (self.id, Introducer::Rendezvous, Vec::new());
+            home.tell(NodeEvent::Introduced { peer, by, requested, addresses });
+            self.stay_relayed(introduction.relay.is_some(), requested, now, home);
+        } else {
+            // What the other one said last time holds until it says something else.
+            if introduction.role == Role::Responder {
+                self.unpunched = None;
+            }
+            self.punch_for_rendezvous(&introduction, contents, requested, now, home);
+        }
         // Who asked has sent them with the request, but for a port that was mapped since.
         let mapped_since = home.mapped.is_some() && home.mapped != self.asked_with;
-        if introduction.role == Role::Responder || mapped_since {
+        if !peer_knows && (introduction.role == Role::Responder || mapped_since) {
             let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction.id));
             home.ask(ToServer::Trickle(Trickle { introduction: introduction.id, sealed }));
         }
         self.open_letter(&request, &introduction.envelope, home);
         if let Some(channel) = introduction.relay {
             self.use_channel(channel, home);
+            if self.unpunched.is_some() {
+                self.renew_relayed(channel, home);
+            }
         }
+    }
+
+    /// Somebody asked although there is nothing to ask for while the relay carries: one of us was restarted and has none of
+    /// the other's connections, or doubts the one that stands.
+    fn renew_relayed(&mut self, channel: RelayChannel, home: &mut Home) {
+        let (way, pair) = (Way::Channel(channel), Pair { socket: SocketId::MAIN, remote: channel.address() });
+        if self.dials(home) && !self.lines.shakes_hands(way) {
+            self.dial(way, pair, self.expected_rtt(Route::Relayed, home), home);
+        }
+    }
+
+    fn punch_for_rendezvous(
+        &mut self,
+        introduction: &Introduction,
+        contents: Contents,
+        requested: bool,
+        now: Instant,
+        home: &mut Home,
+    ) {
+        let config = path::Config {
+            introduction: introduction.id,
+            own_reflexive: home.own_reflexive(),
+            keepalive: self.standing.as_ref().map_or(self.keepalive, |live| live.agent.keepalive()),
+            guessing: home.guessing(introduction),
+        };
+        let by = Introducer::Rendezvous;
+        let own = Side { seen_at: home.observed, profile: home.profile };
+        let peer =
+            Side { seen_at: introduction.addresses.first().copied().map(canonical), profile: introduction.profile };
+        let circumstances = Circumstances { by, requested, own, peer };
+        let mut live = Live::new(introduction.id, circumstances, Agent::new(config, &self.pairing, now), now);
+        live.learn(contents, &introduction.addresses, now);
+        // Probes first: each has its moment.
+        self.punch(live, requested, now, home);
     }
 
     /// Begins, in place of what was tried before.

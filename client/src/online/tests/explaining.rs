@@ -11,7 +11,12 @@ use crate::output;
 use crate::why::{Cause, Standing};
 
 fn netcheck(lifetime: bool) -> World<Netcheck> {
-    World::new(Netcheck::new(Duration::from_secs(5), lifetime, true, Bar::new(None))).0
+    asked(lifetime, false)
+}
+
+fn asked(lifetime: bool, relay_only: bool) -> World<Netcheck> {
+    let arguments = cli::Netcheck { lifetime, timeout: Duration::from_secs(5) };
+    World::new(Netcheck::new(&arguments, true, relay_only, Bar::new(None))).0
 }
 
 fn registered() -> NodeEvent {

@@ -323,7 +323,8 @@ impl Endpoint for Client {
             self.register = Some(now + REGISTER_AGAIN);
             let capabilities = vec![self.identity.pairing.capability(self.identity.rendezvous)];
             let profile = self.profile;
-            self.tell(&ToServer::Register(Register { epoch: 1, capabilities, reflexive: vec![], profile }));
+            let register = Register { epoch: 1, capabilities, reflexive: vec![], profile, relay_only: false };
+            self.tell(&ToServer::Register(register));
         }
         if let Some(agent) = &mut self.agent {
             agent.handle_timeout(now);
