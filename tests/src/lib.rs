@@ -27,6 +27,7 @@
 
 mod binaries;
 mod counter;
+mod ear;
 mod firewall;
 mod flow;
 mod person;
@@ -38,6 +39,7 @@ mod world;
 
 pub use binaries::binary;
 pub use counter::Counter;
+pub use ear::{Ear, Packet};
 pub use firewall::Firewall;
 pub use flow::{Flow, direct_again, summary};
 pub use person::{Computer, Person};

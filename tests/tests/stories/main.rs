@@ -9,6 +9,7 @@ mod keys;
 mod lan;
 mod meeting;
 mod port_mapping;
+mod relay_only;
 mod restarts;
 mod switching;
 mod trouble;
