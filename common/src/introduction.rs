@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::PeerId;
 use crate::nat::NatProfile;
 use crate::pairing::Capability;
+use crate::path::Strategy;
 use crate::relay::RelayChannel;
 
 /// The longest frame either side may send: 1,024 capabilities of 16 bytes and what stands around them fit.
@@ -54,6 +55,8 @@ pub enum ToServer {
     Trickle(Trickle),
     /// Words for the other party of an introduction under way.
     Letter(Letter),
+    /// What came of punching, for the [`hint`](Introduction::hint) of others.
+    Outcome(Outcome),
 }
 
 /// What a client tells about itself.
@@ -105,6 +108,32 @@ pub struct Letter {
     pub introduction: IntroductionId,
     /// Sealed to the peer (see [`crate::seal`]).
     pub envelope: Vec<u8>,
+}
+
+/// A [`Strategy`] by its number. One that is not known is from a later version, and no broken frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrategyCode(pub u8);
+
+impl StrategyCode {
+    /// The strategy, if it is known here.
+    pub fn known(self) -> Option<Strategy> {
+        Strategy::ALL.get(usize::from(self.0)).copied()
+    }
+}
+
+impl From<Strategy> for StrategyCode {
+    fn from(strategy: Strategy) -> Self {
+        StrategyCode(strategy as u8)
+    }
+}
+
+/// How an introduction ended, as one party sees it: said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which one.
+    pub introduction: IntroductionId,
+    /// What found the path; `None` if nothing did.
+    pub won: Option<StrategyCode>,
 }
 
 /// From a rendezvous to a client.
@@ -178,6 +207,9 @@ pub struct Introduction {
     /// The channel over which these two may talk through the server; the same again while it lives. `None` if this
     /// server does not relay.
     pub relay: Option<RelayChannel>,
+    /// What found a path for most pairs with such NATs lately, if plain probing does not. It orders what is tried, and rules
+    /// nothing out.
+    pub hint: Option<StrategyCode>,
 }
 
 /// Which side of an introduction one is on.

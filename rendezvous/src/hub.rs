@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::admission::{Admission, Verdict};
 use crate::forwarder::Forwarder;
 use crate::limits::{OUTGOING_BYTES, OUTGOING_QUEUE};
+use crate::memory::Memory;
 use crate::relay::{Location, SocketIndex};
 use crate::server::{ConnectionId, Output, Server};
 
@@ -227,6 +228,11 @@ impl Hub {
     /// How many relay channels live.
     pub fn channels(&self) -> usize {
         self.lock().server.channels()
+    }
+
+    /// How many outcomes of introductions counted, and how many hints came of them.
+    pub fn remembered(&self) -> (u64, u64) {
+        self.lock().server.memory().map(Memory::counts).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -7,17 +7,21 @@ use common::identity::PeerId;
 use common::introduction::IntroductionId;
 
 use crate::limits::{INTRODUCTION_LIFETIME, INTRODUCTIONS_OF_ONE_KEY, INTRODUCTIONS_REMEMBERED, LETTERS, TRICKLES};
+use crate::memory::Classes;
 
 #[derive(Debug, Clone, Copy)]
 struct Party {
     peer: PeerId,
     trickles_left: u8,
     letters_left: u8,
+    reports_left: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Live {
     parties: [Party; 2],
+    /// What kind of NATs they are behind, if it matters how this ends.
+    classes: Option<Classes>,
     expires: Instant,
 }
 
@@ -33,7 +37,13 @@ pub struct Introductions {
 
 impl Introductions {
     /// Remembers an introduction. False if there is one of this id already: draw another.
-    pub fn add(&mut self, id: IntroductionId, requester: PeerId, responder: PeerId, now: Instant) -> bool {
+    pub fn add(
+        &mut self,
+        id: IntroductionId,
+        [requester, responder]: [PeerId; 2],
+        classes: Option<Classes>,
+        now: Instant,
+    ) -> bool {
         if self.live.contains_key(&id) {
             return false;
         }
@@ -49,8 +59,9 @@ impl Introductions {
             self.forget(oldest);
         }
         let expires = now + INTRODUCTION_LIFETIME;
-        let parties = [requester, responder].map(|peer| Party { peer, trickles_left: TRICKLES, letters_left: LETTERS });
-        self.live.insert(id, Live { parties, expires });
+        let party = |peer| Party { peer, trickles_left: TRICKLES, letters_left: LETTERS, reports_left: 1 };
+        let parties = [requester, responder].map(party);
+        self.live.insert(id, Live { parties, classes, expires });
         self.by_age.insert((expires, id));
         true
     }
@@ -63,6 +74,12 @@ impl Introductions {
     /// The same for an envelope.
     pub fn letter(&mut self, id: IntroductionId, from: PeerId, now: Instant) -> Option<PeerId> {
         self.pass(id, from, now, |party| &mut party.letters_left)
+    }
+
+    /// `from` says how it ended: between which kinds of NATs, if that is to be counted.
+    pub fn outcome(&mut self, id: IntroductionId, from: PeerId, now: Instant) -> Option<Classes> {
+        self.pass(id, from, now, |party| &mut party.reports_left)?;
+        self.live.get(&id)?.classes
     }
 
     fn pass(

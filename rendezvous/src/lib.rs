@@ -23,6 +23,9 @@
 //! missing (there is no Bob, he is not here, he does not know Alice, she asks too often), the answer is `Refused`: one
 //! path through the code, one sequence of bytes.
 //!
+//! Both say how it ended, once. What has found a path for most pairs with such NATs goes with the next introduction of two like
+//! them, as a hint ([`memory`]).
+//!
 //! # The life of a relayed datagram
 //!
 //! The introduction also grants both a [channel](relay). Until their own path stands, or for good if none does, Alice puts
@@ -36,7 +39,7 @@
 //! # Pure and not
 //!
 //! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do
-//! [`connection_ids`], [`registry`], [`introductions`], [`budgets`], [`admission`], [`limits`], [`relay`] and
+//! [`connection_ids`], [`registry`], [`introductions`], [`memory`], [`budgets`], [`admission`], [`limits`], [`relay`] and
 //! [`stun_service`]. [`hub`] puts one lock around them but for the relay's switch, which has its own, and for the ids;
 //! [`connection`], [`socket`], [`lane`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
 //!
@@ -63,6 +66,7 @@ pub mod limits;
 #[cfg(target_os = "linux")]
 mod linux;
 pub mod listen;
+pub mod memory;
 #[cfg(test)]
 mod people;
 pub mod registry;

@@ -1,7 +1,7 @@
 //! Who is here: `PeerId -> connection, addresses, profile, capabilities, epoch`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use common::candidate::canonical;
 use common::identity::PeerId;
@@ -64,6 +64,11 @@ impl Registration {
     /// Has this client this contact?
     pub fn accepts(&self, capability: &Capability) -> bool {
         self.capabilities.binary_search(capability).is_ok()
+    }
+
+    /// Behind which address the server sees it; `None` if it comes through a tunnel.
+    pub fn observed_ip(&self) -> Option<IpAddr> {
+        Some(self.observed.ip()).filter(|ip| !is_synthetic(*ip))
     }
 
     /// Where peers should probe: what the server sees, then what other servers' eyes see behind the same IP address.

@@ -29,6 +29,7 @@ use crate::hub::Hub;
 use crate::lane::{Lane, Strays};
 use crate::limits::HANDSHAKES;
 use crate::listen::{self, Family, ListenError, Port};
+use crate::memory::Memory;
 use crate::relay::SocketIndex;
 use crate::relay::channels::Channels;
 use crate::relay::quota::Quota;
@@ -185,7 +186,7 @@ impl Rendezvous {
             sockets.push(socket.clone());
         }
         let forwarder = Arc::new(Forwarder::new(Switch::new(quota, own), sockets));
-        let mut server = Server::new(limits, draw);
+        let mut server = Server::new(limits, draw).with_memory(Memory::new(getrandom::u64()?));
         if config.relay {
             server = server.with_relay(Channels::new(limits.relay_channels));
         }
@@ -338,6 +339,7 @@ async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>,
         if n % 60 == 0 {
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
             let relayed = forwarder.counts();
+            let (outcomes, hints) = hub.remembered();
             tracing::debug!(
                 registered = hub.registered(),
                 stun_answered = of(&counters.stun_answered),
@@ -345,6 +347,8 @@ async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>,
                 junk = of(&counters.junk),
                 strays_dropped = of(&counters.strays_dropped),
                 channels = hub.channels(),
+                outcomes,
+                hints,
                 relayed_frames = relayed.frames,
                 relayed_bytes = relayed.bytes,
                 relay_dropped = %relayed,

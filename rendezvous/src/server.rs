@@ -12,7 +12,7 @@ use std::time::Instant;
 use common::candidate::canonical;
 use common::identity::PeerId;
 use common::introduction::{
-    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Register,
+    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Outcome, Register,
     Registered, Role, StunEndpoints, ToServer, Trickle,
 };
 use common::nat::NatProfile;
@@ -23,6 +23,7 @@ use common::seal::MAX_ENVELOPE;
 use crate::budgets::Budgets;
 use crate::introductions::Introductions;
 use crate::limits::{Bucket, FRAMES, Limits, NEW_ADDRESS_HOLDS, PATIENCE};
+use crate::memory::{Classes, Memory};
 use crate::registry::{Placed, Registration, Registry, TooMuch};
 use crate::relay::channels::{Channels, Ended};
 use crate::relay::{Change, Location};
@@ -78,6 +79,8 @@ pub struct Server {
     budgets: Budgets,
     /// `None` if this server does not relay.
     channels: Option<Channels>,
+    /// `None` if this server remembers nothing.
+    memory: Option<Memory>,
     changes: VecDeque<Change>,
     outputs: VecDeque<Output>,
     draw: Draw,
@@ -98,6 +101,7 @@ impl Server {
             introductions: Introductions::default(),
             budgets: Budgets::default(),
             channels: None,
+            memory: None,
             changes: VecDeque::new(),
             outputs: VecDeque::new(),
             draw,
@@ -107,6 +111,12 @@ impl Server {
     /// Two who are introduced get a channel.
     pub fn with_relay(mut self, channels: Channels) -> Self {
         self.channels = Some(channels);
+        self
+    }
+
+    /// What found a path for some is remembered for others.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
         self
     }
 
@@ -141,6 +151,10 @@ impl Server {
                 ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
                 ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
                 ToServer::Letter(letter) => self.letter(peer, letter, now),
+                ToServer::Outcome(outcome) => {
+                    self.outcome(connection, peer, outcome, now);
+                    Ok(())
+                }
             }
         };
         if let Err(fault) = done {
@@ -210,6 +224,7 @@ impl Server {
     /// Time has passed. Call it every second or so.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.introductions.expire(now);
+        self.memory.iter_mut().for_each(|memory| memory.expire(now));
         let Server { budgets, registry, .. } = self;
         budgets.expire(now, |peer| registry.get(peer).is_some());
         let ended = self.channels.as_mut().map(|channels| channels.expire(now));
@@ -247,6 +262,11 @@ impl Server {
     /// How many relay channels live.
     pub fn channels(&self) -> usize {
         self.channels.as_ref().map_or(0, Channels::len)
+    }
+
+    /// What has found paths, if that is remembered.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// How many introductions are remembered.
@@ -351,14 +371,19 @@ impl Server {
             false => (Vec::new(), NatProfile::default()),
         };
         let (to_requester, to_responder) = (about(responder), about(requester));
+        // Between two behind one NAT, or who send it nothing, it does not matter what that does.
+        let seen = requester.observed_ip().zip(responder.observed_ip());
+        let comparable = punches && seen.is_some_and(|(one, other)| one != other);
+        let classes = comparable.then(|| Classes::of(&requester.profile, &responder.profile));
+        let hint = classes.and_then(|classes| self.memory.as_mut()?.hint(classes, now)).map(Into::into);
         let responder = responder.connection;
         let relay = self.grant([(peer, connection), (wanted, responder)], capability, now);
         let mut id = IntroductionId((self.draw)());
-        while !self.introductions.add(id, peer, wanted, now) {
+        while !self.introductions.add(id, [peer, wanted], classes, now) {
             id = IntroductionId(id.0.wrapping_add(1));
         }
         let tell = |to, peer, role, (addresses, profile), sealed, envelope| {
-            let introduction = Introduction { id, peer, role, addresses, profile, sealed, envelope, relay };
+            let introduction = Introduction { id, peer, role, addresses, profile, sealed, envelope, relay, hint };
             Output::Send(to, FromServer::Introduction(introduction))
         };
         let (none, role) = (Vec::new(), Role::Requester { request });
@@ -379,6 +404,18 @@ impl Server {
         let to = self.introductions.letter(letter.introduction, peer, now);
         self.pass_on(to, FromServer::Letter(letter));
         Ok(())
+    }
+
+    /// Said of an introduction that is not known, or a second time, it is as good as not said.
+    fn outcome(&mut self, connection: ConnectionId, peer: PeerId, outcome: Outcome, now: Instant) {
+        let Outcome { introduction, won } = outcome;
+        let classes = self.introductions.outcome(introduction, peer, now);
+        let reporter = self.connections.get(&connection).map(|state| state.location.address.ip());
+        // A strategy of a later version is none that could be recommended.
+        let won = won.map_or(Some(None), |won| won.known().map(Some));
+        if let (Some(memory), Some(classes), Some(reporter), Some(won)) = (&mut self.memory, classes, reporter, won) {
+            memory.record(classes, reporter, won, now);
+        }
     }
 
     /// To the other party of an introduction, if that is here. An introduction that has expired is no fault of the

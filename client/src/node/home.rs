@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::candidate::{self, Contents};
 use common::identity::{Identity, PeerId};
-use common::introduction::{Introduction, IntroductionId, StunEndpoints, ToServer};
+use common::introduction::{Introduction, IntroductionId, StrategyCode, StunEndpoints, ToServer};
 use common::nat::NatProfile;
 use common::pairing::{Pairing, SealNonce};
 use common::path::purse::{Owner, Purse};
@@ -201,7 +201,8 @@ impl Home {
         let peer = *introduction.addresses.first()?;
         let seed = self.seed("ports are not guessed")?;
         let (profile, peer_profile, birthday) = (self.profile, introduction.profile, self.birthday);
-        Some(Guessing { server, endpoints, observed, peer, profile, peer_profile, birthday, seed })
+        let hint = introduction.hint.and_then(StrategyCode::known);
+        Some(Guessing { server, endpoints, observed, peer, profile, peer_profile, birthday, hint, seed })
     }
 
     /// Our host candidates and the mapped one, for this contact's eyes; or that there are none to be had.

@@ -132,6 +132,7 @@ mod tests {
             sealed,
             envelope: Vec::new(),
             relay: None,
+            hint: None,
         };
         machine.handle_control(ControlEvent::Message(FromServer::Introduction(introduction)), now);
     }

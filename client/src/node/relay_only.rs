@@ -93,6 +93,7 @@ impl Side {
             sealed,
             envelope: Vec::new(),
             relay,
+            hint: None,
         };
         self.message(FromServer::Introduction(introduction));
     }

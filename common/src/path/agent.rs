@@ -262,6 +262,11 @@ impl Agent {
         self.comparing = self.comparing.filter(|until| now < *until);
     }
 
+    /// What found the first path, if there was one.
+    pub fn won(&self) -> Option<Strategy> {
+        self.found.map(|found| found.strategy)
+    }
+
     fn punching(&self) -> bool {
         matches!(self.state, State::Punching { .. })
     }

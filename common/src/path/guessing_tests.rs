@@ -173,6 +173,7 @@ fn guessing() -> Guessing {
         profile: symmetric,
         peer_profile: symmetric,
         birthday: true,
+        hint: None,
         seed: [7; 32],
     }
 }

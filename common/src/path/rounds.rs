@@ -12,6 +12,11 @@
 //! Whose profile says that its NAT keeps one mapping for all does not look in the first round: it is taken to stand where the
 //! server sees it. Everybody else looks at once, beside the plain probing. From the second round on, and after
 //! [`SILENCE`], both look, whatever their profiles say: a profile orders, it rules nothing out.
+//!
+//! The rendezvous may say what helped others with such NATs. Where both sides would be quiet in the first round, a hint that plain
+//! probing will not do makes both look at once instead; where one looks anyway, a hint that ports will have to be guessed
+//! makes it ask from many sockets at once. Plain probing goes on meanwhile, and all that would have been tried without a
+//! hint follows, with as many rounds: a false one costs a moment.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -113,6 +118,8 @@ pub(super) struct Rounds {
     pub(super) volley_at: Option<Instant>,
     /// Rounds in which there was nothing to try.
     pub(super) hopeless: u8,
+    /// The first round is there for a hint alone.
+    extra: bool,
 }
 
 /// Where we stand with birthday runs.
@@ -155,9 +162,16 @@ impl Rounds {
             volleys: 0,
             volley_at: None,
             hopeless: 0,
+            extra: false,
         };
         rounds.report.ending = Ending::Exhausted;
+        let hint = config.hint.filter(|hint| !matches!(hint, Strategy::Plain | Strategy::Observation));
         if looks_at_once(&config.profile) {
+            rounds.begin(0, now);
+        } else if let Some(hint) = hint.filter(|_| !looks_at_once(&config.peer_profile)) {
+            rounds.extra = true;
+            // Mappings that others like us took for standing were none.
+            rounds.doubtful = hint != Strategy::FreshSocket;
             rounds.begin(0, now);
         }
         Some(rounds)
@@ -180,12 +194,20 @@ impl Rounds {
         self.sockets.retain(&mut self.requests, |_, touched| touched);
         self.fresh.clear();
         self.virgin = self.open(Strategy::Observation);
-        let many = matches!(self.config.profile.ports, Some(PortAssignment::Random { .. }));
+        let guessed = number == 0 && matches!(self.config.hint, Some(Strategy::Block | Strategy::Birthday));
+        let many = guessed || matches!(self.config.profile.ports, Some(PortAssignment::Random { .. }));
         self.ask_from_fresh(if many { MANY } else { A_FEW }, now);
         if let Some(first) = self.fresh.first() {
             self.observation.ask(*first, self.other_server(), now);
         }
         self.phase = Phase::Looking { many };
+    }
+
+    /// After the first round everything is as if there had been no hint.
+    fn forget_hint(&mut self) {
+        if std::mem::take(&mut self.extra) {
+            (self.doubtful, self.hopeless, self.volleys) = (false, 0, 0);
+        }
     }
 
     fn ask_from_fresh(&mut self, count: usize, now: Instant) {
@@ -222,6 +244,7 @@ impl Rounds {
     }
 
     fn next_round(&mut self, now: Instant) {
+        self.forget_hint();
         let ran = match self.birthday {
             Birthday::Granted { .. } => !self.may_run(now),
             birthday => birthday != Birthday::Unasked,
@@ -300,7 +323,9 @@ impl Rounds {
     fn fire_at(&self, sent: Instant) -> Instant {
         match &self.peer {
             Some((_, arrived)) => (sent + self.travel()).max(*arrived),
-            None if self.number == 0 && !looks_at_once(&self.config.peer_profile) => sent + self.travel(),
+            None if self.number == 0 && !self.extra && !looks_at_once(&self.config.peer_profile) => {
+                sent + self.travel()
+            }
             None => sent + self.travel() + PATIENCE,
         }
     }
@@ -343,6 +368,7 @@ impl Rounds {
             return;
         }
         if word.round > self.number {
+            self.forget_hint();
             self.begin(word.round, now);
         }
         if self.peer.is_some() {

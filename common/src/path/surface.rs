@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::keepalive::Keepalive;
-use super::report::Report;
+use super::report::{Report, Strategy};
 use crate::candidate::Candidate;
 use crate::introduction::{IntroductionId, StunEndpoints};
 use crate::nat::NatProfile;
@@ -51,6 +51,8 @@ pub struct Guessing {
     pub peer_profile: NatProfile,
     /// May hundreds of sockets and a thousand ports be tried, where nothing less will do?
     pub birthday: bool,
+    /// What the rendezvous says has found a path for most such pairs. Only the first round heeds it.
+    pub hint: Option<Strategy>,
     /// Random, and not used twice.
     pub seed: [u8; 32],
 }

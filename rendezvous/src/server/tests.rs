@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::introduction::MAX_ADDRESSES;
-use common::nat::NatProfile;
+use common::introduction::{MAX_ADDRESSES, StrategyCode};
+use common::nat::{Mapping, NatProfile};
+use common::path::Strategy as Punching;
 use proptest::prelude::*;
 
 use super::*;
@@ -68,6 +69,77 @@ fn who_shows_no_address_has_none_in_any_introduction_and_nobody_is_shown_to_them
     let alice = world.arrive(1);
     world.say(alice, ToServer::Register(shy(&world, 3, true)));
     assert!(told(world.introduce(bob, 1, 12)).iter().all(|(addresses, _)| addresses.is_empty()));
+}
+
+#[test]
+fn what_found_paths_for_some_is_said_to_others_like_them_and_nobody_reports_twice() {
+    let mut world = World::remembering();
+    let profile = |mapping| NatProfile { mapping: Some(mapping), ..NatProfile::default() };
+    let symmetric = profile(Mapping::AddressAndPortDependent);
+    let standing = profile(Mapping::EndpointIndependent);
+    let won = Some(Punching::Sequential.into());
+    let hints = |out: &[Output]| -> Vec<Option<StrategyCode>> {
+        let hints = out.iter().filter_map(|output| match output {
+            Output::Send(_, FromServer::Introduction(introduction)) => Some(introduction.hint),
+            _ => None,
+        });
+        hints.collect()
+    };
+    let mut told = Vec::new();
+    for n in 0..20 {
+        // Each pair in two networks of its own.
+        let clients = [2 * n + 1, 2 * n + 2].map(|peer| {
+            let id = ConnectionId(1000 + u64::from(peer));
+            let observed = SocketAddr::from(([10, peer, 7, 1], 4000));
+            world.server.handle_connected(id, key(peer), observed, stun_endpoints(), world.now);
+            id
+        });
+        for (client, profile) in clients.into_iter().zip([symmetric, standing]) {
+            let register = Register { profile, ..world.registration(1, &[u32::from(n)]) };
+            world.say(client, ToServer::Register(register));
+        }
+        let out = world.introduce(clients[n as usize % 2], 2 * n + 1 + (n + 1) % 2, u32::from(n));
+        told.extend(hints(&out));
+        let Some(Output::Send(_, FromServer::Introduction(Introduction { id, .. }))) = out.first() else {
+            panic!("no introduction: {out:?}")
+        };
+        let outcome = |introduction, won| ToServer::Outcome(Outcome { introduction, won });
+        if n == 0 {
+            // None of these counts, and none is a fault.
+            let carol = world.arrive(99);
+            world.register(carol, 1, &[]);
+            assert_eq!(world.say(carol, outcome(*id, won)), [], "not hers");
+            assert_eq!(world.say(clients[0], outcome(IntroductionId(404), won)), [], "never was");
+            assert_eq!(world.say(clients[0], outcome(*id, Some(StrategyCode(200)))), [], "of a later version");
+            assert_eq!(world.say(clients[0], outcome(*id, won)), [], "a second time");
+            assert_eq!(world.server.memory().map(Memory::counts), Some((0, 0)));
+            continue;
+        }
+        clients.iter().for_each(|client| assert_eq!(world.say(*client, outcome(*id, won)), []));
+    }
+    assert_eq!(told[..6], [None; 6], "five voices are needed, and the first pair's did not count");
+    assert_eq!(told[30..], vec![won; 10], "both are told the same");
+    assert_eq!(world.server.memory().map(|memory| memory.counts().0), Some(38));
+    world.now += Duration::from_secs(5 * 24 * 3600);
+    world.server.handle_timeout(world.now);
+    assert!(world.server.memory().is_some_and(Memory::is_empty));
+}
+
+#[test]
+fn two_behind_one_nat_and_those_who_show_no_address_teach_nobody() {
+    for relay_only in [false, true] {
+        let mut world = World::remembering();
+        let places = if relay_only { [[10, 1, 1, 1], [10, 2, 2, 2]] } else { [[10, 1, 1, 1]; 2] };
+        for (peer, place) in [1, 2].into_iter().zip(places) {
+            let (id, observed) = (ConnectionId(peer.into()), SocketAddr::from((place, 4000 + u16::from(peer))));
+            world.server.handle_connected(id, key(peer), observed, stun_endpoints(), world.now);
+            let register = Register { relay_only: relay_only && peer == 1, ..world.registration(1, &[12]) };
+            world.say(id, ToServer::Register(register));
+        }
+        let introduction = world.introduced(ConnectionId(1), 2, 12);
+        world.say(ConnectionId(1), ToServer::Outcome(Outcome { introduction, won: Some(Punching::Block.into()) }));
+        assert_eq!(world.server.memory().map(Memory::counts), Some((0, 0)));
+    }
 }
 
 #[test]
@@ -488,6 +560,11 @@ impl World {
     fn with(limits: Limits) -> Self {
         // The worst generator that there is: always the same number.
         World { server: Server::new(&limits, Box::new(|| 5)), now: Instant::now(), next: 0 }
+    }
+
+    fn remembering() -> Self {
+        let World { server, now, next } = World::new();
+        World { server: server.with_memory(Memory::new(7)), now, next }
     }
 
     fn arrive(&mut self, peer: u8) -> ConnectionId {

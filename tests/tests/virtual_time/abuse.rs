@@ -133,6 +133,7 @@ impl Alone {
             sealed,
             envelope,
             relay,
+            hint: None,
         }));
         id
     }

@@ -615,5 +615,6 @@ fn word(message: &ToServer) -> &'static str {
         ToServer::Introduce(_) => "for an introduction",
         ToServer::Trickle(_) => "to trickle",
         ToServer::Letter(_) => "to pass on a letter",
+        ToServer::Outcome(_) => "to remember an outcome",
     }
 }

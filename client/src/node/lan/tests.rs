@@ -540,6 +540,7 @@ impl Street {
                 profile: NatProfile::default(),
                 sealed: Vec::new(),
                 envelope: Vec::new(),
+                hint: None,
                 relay: None,
             };
             let message = ControlEvent::Message(FromServer::Introduction(introduction));

@@ -149,10 +149,10 @@ impl Peer {
         for live in self.punching.iter_mut().chain(&mut self.standing) {
             live.pump(&self.pairing, now, home);
         }
-        while let Some(event) = self.punching.as_mut().and_then(|live| live.agent.poll_event()) {
+        while let Some(event) = self.punching.as_mut().and_then(|live| live.next_event(home)) {
             self.punching_event(event, now, home);
         }
-        while let Some(event) = self.standing.as_mut().and_then(|live| live.agent.poll_event()) {
+        while let Some(event) = self.standing.as_mut().and_then(|live| live.next_event(home)) {
             self.standing_event(event, home);
         }
     }

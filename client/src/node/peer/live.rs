@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use common::candidate::{Candidate, CandidateKind, Contents, canonical};
-use common::introduction::{IntroductionId, ToServer, Trickle};
+use common::introduction::{IntroductionId, Outcome, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::{self, Agent, Attempt, Base, Command, Received, Request};
 
@@ -27,6 +27,8 @@ pub(super) struct Live {
     pub(super) agent: Agent,
     /// Beside the main one.
     sockets: BTreeMap<Base, SocketId>,
+    /// The rendezvous was told how it ended.
+    reported: bool,
     /// Since when it waits for its turn at a birthday run.
     queued: Option<Instant>,
     /// The path as far as it is known: heard, found, or moved to.
@@ -48,6 +50,7 @@ impl Live {
             seen_at,
             agent,
             sockets: BTreeMap::new(),
+            reported: false,
             queued: None,
             path: None,
             found: None,
@@ -147,6 +150,23 @@ impl Live {
                 self.queued = Some(now);
             }
             Request::BirthdayOver => self.give_up_turn(home),
+        }
+    }
+
+    /// The next thing that has happened. The first of them that decides is reported.
+    pub(super) fn next_event(&mut self, home: &mut Home) -> Option<path::Event> {
+        let event = self.agent.poll_event()?;
+        if matches!(event, path::Event::Punched { .. } | path::Event::Failed(_)) {
+            self.report(home);
+        }
+        Some(event)
+    }
+
+    /// Tells the rendezvous, once, what has found a path or that nothing has: others with such NATs begin with it.
+    fn report(&mut self, home: &mut Home) {
+        if !std::mem::replace(&mut self.reported, true) {
+            let (introduction, won) = (self.introduction, self.agent.won().map(Into::into));
+            home.ask(ToServer::Outcome(Outcome { introduction, won }));
         }
     }
 

@@ -47,6 +47,19 @@ fn a_netcheck_ends_with_the_profile_its_verdict_and_what_the_router_says() {
 }
 
 #[test]
+fn a_netcheck_that_shows_no_address_looks_at_no_router_and_says_so() {
+    let mut world = asked(true, true);
+    world.node(registered());
+    world.node(NodeEvent::Around(Around::default()));
+    let out = world.node(NodeEvent::PortMapping(Err("not asked for".to_owned())));
+    assert_eq!(exit(&out), Exit::Done);
+    assert!(page(&out).verdict.contains("--relay-only"), "{}", page(&out).verdict);
+    assert!(page(&out).reaches.is_empty());
+    let lifetime = page(&out).lifetime.clone().expect("it was asked for");
+    assert!(lifetime.trouble.is_some_and(|words| words.contains("--relay-only")));
+}
+
+#[test]
 fn a_netcheck_without_a_rendezvous_says_what_was_tried() {
     let mut world = netcheck(false);
     world.node(NodeEvent::RendezvousLost { reason: "tried 11.1.1.1:3478".into() });

@@ -159,6 +159,7 @@ impl Bench {
             profile,
             peer_profile: profile,
             birthday: true,
+            hint: None,
             seed: [7; 32],
         });
         let config = Config {

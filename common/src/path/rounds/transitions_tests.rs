@@ -129,6 +129,7 @@ impl Bench {
             profile,
             peer_profile: symmetric,
             birthday: true,
+            hint: None,
             seed: [7; 32],
         };
         let rounds = Rounds::new(config, leads, now).expect("an address to guess at");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use common::candidate::{Candidate, CandidateKind, Contents, pack, unpack};
 use common::identity::PeerId;
 use common::introduction::{
-    FromServer, Introduce, Introduction, IntroductionId, MAX_CONTROL_FRAME, Register, Registered, Role, ToServer,
-    Trickle,
+    FromServer, Introduce, Introduction, IntroductionId, MAX_CONTROL_FRAME, Register, Registered, Role, StrategyCode,
+    ToServer, Trickle,
 };
 use common::nat::NatProfile;
 use common::pairing::Pairing;
@@ -232,6 +232,7 @@ impl Client {
                 profile: self.profile,
                 peer_profile: introduction.profile,
                 birthday: true,
+                hint: introduction.hint.and_then(StrategyCode::known),
                 seed,
             });
         let own_reflexive = self.registered.as_ref().map(|registered| registered.observed.ip());

@@ -8,6 +8,7 @@ use common::identity;
 use common::nat::NatProfile;
 use common::pairing::Pairing;
 use common::path::Report;
+use common::path::Strategy;
 
 use super::client::{Client, Identity, Outcome};
 use super::neighbour::Neighbour;
@@ -155,12 +156,15 @@ pub(super) struct Script<'a> {
     pub(super) neighbours: u32,
     /// Does the rendezvous have a second address?
     pub(super) second_address: bool,
+    /// What the rendezvous says has found paths for others: to Alice, who asks, and to Bob.
+    pub(super) hints: [Option<Strategy>; 2],
 }
 
 impl<'a> Script<'a> {
     /// Everybody knows the truth, and nobody disturbs.
     pub(super) fn of(access: [&'a Access; 2], relation: Relation, late: Duration) -> Self {
-        Script { access, relation, late, believed: None, lines: None, neighbours: 0, second_address: true }
+        let (believed, lines, neighbours) = (None, None, 0);
+        Script { access, relation, late, believed, lines, neighbours, second_address: true, hints: [None; 2] }
     }
 }
 
@@ -204,7 +208,8 @@ impl Stage {
         });
         let homes: Vec<Addresses> = neighbours.iter().map(|host| topology.addresses(*host)).collect();
         let mut net = VirtualNet::new(topology, start);
-        net.place(server, Machine::Rendezvous(Box::new(Rendezvous::new(its, second, luck.fork(1), late))));
+        let rendezvous = Rendezvous::new(its, second, luck.fork(1), late).with_hints(script.hints);
+        net.place(server, Machine::Rendezvous(Box::new(rendezvous)));
         for (n, (host, own)) in neighbours.into_iter().zip(homes).enumerate() {
             let luck = luck.fork(10 + n as u64);
             if let (Some(own), Some(sink)) = (own.ipv4, its.ipv4) {

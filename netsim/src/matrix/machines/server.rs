@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use common::datagram::{Kind, classify};
 use common::identity::PeerId;
 use common::introduction::{FromServer, MAX_CONTROL_FRAME, Role, StunEndpoints, ToServer};
+use common::path::Strategy;
 use common::wire::{self, FrameReader};
 use rendezvous::limits::Limits;
 use rendezvous::server::{ConnectionId, Output, Server};
@@ -33,6 +34,8 @@ pub(super) struct Rendezvous {
     /// By so much the word to whoever is asked for comes late.
     late: Duration,
     belated: VecDeque<(Instant, Datagram)>,
+    /// What it says has found paths for others: to who asked and to who was asked.
+    hints: [Option<Strategy>; 2],
 }
 
 impl fmt::Debug for Rendezvous {
@@ -52,7 +55,14 @@ impl Rendezvous {
         let stun = addresses.iter().map(layout).collect();
         let server = Server::new(&Limits::default(), Box::new(move || random.bits()));
         let (outbox, belated) = (VecDeque::new(), VecDeque::new());
-        Rendezvous { server, stun, connections: BTreeMap::new(), opened: 0, outbox, late, belated }
+        let (connections, hints) = (BTreeMap::new(), [None; 2]);
+        Rendezvous { server, stun, connections, opened: 0, outbox, late, belated, hints }
+    }
+
+    /// It says so, whether that is true or not.
+    pub(super) fn with_hints(mut self, hints: [Option<Strategy>; 2]) -> Self {
+        self.hints = hints;
+        self
     }
 
     fn ask_stun(&mut self, datagram: &Datagram, now: Instant) {
@@ -103,7 +113,12 @@ impl Rendezvous {
 
     fn say(&mut self, now: Instant) {
         while let Some(output) = self.server.poll_output() {
-            let Output::Send(to, message) = output else { continue };
+            let Output::Send(to, mut message) = output else { continue };
+            if let FromServer::Introduction(introduction) = &mut message {
+                let [to_requester, to_responder] = self.hints;
+                let responds = introduction.role == Role::Responder;
+                introduction.hint = if responds { to_responder } else { to_requester }.map(Into::into);
+            }
             let place = self.connections.iter().find(|(_, id)| **id == to).map(|(place, _)| *place);
             if let (Some((destination, source)), Ok(payload)) = (place, wire::encode(&message, MAX_CONTROL_FRAME)) {
                 let datagram = Datagram { source, destination, payload };

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use common::nat::{self, NatProfile};
+use common::path::Strategy;
 
 use super::meeting::{Cast, Ending, Meeting, Script, Stage};
 use crate::matrix::Percentiles;
@@ -44,11 +45,16 @@ pub struct Case {
     pub loss: f64,
     /// So many times as far from each other and from the rendezvous.
     pub far: u32,
+    /// Has the rendezvous a second address, and so an eye for mappings by address?
+    pub second_address: bool,
+    /// What the rendezvous says has found paths for others: to who asks, and to the other one.
+    pub hints: [Option<Strategy>; 2],
 }
 
 impl Case {
     fn new(name: &'static str, nats: [Behaviour; 2]) -> Self {
-        Case { name, nats, neighbours: 0, late: false, belief: Belief::True, loss: 0.0, far: 1 }
+        let (belief, hints) = (Belief::True, [None; 2]);
+        Case { name, nats, neighbours: 0, late: false, belief, loss: 0.0, far: 1, second_address: true, hints }
     }
 }
 
@@ -61,6 +67,8 @@ pub struct Findings {
     pub meetings: usize,
     /// How many were direct on both sides after [`MARKS`].
     pub within: [usize; 3],
+    /// Milliseconds until both were direct, where they were.
+    pub times: Option<Percentiles>,
     /// Datagrams of both sides.
     pub packets: Option<Percentiles>,
     /// The most sockets that one side had open at a time, beyond the main one.
@@ -108,6 +116,9 @@ pub fn study(case: &Case, seed: u64, meetings: u64, start: Instant) -> Findings 
         name: case.name.to_owned(),
         meetings: played.len(),
         within: MARKS.map(within),
+        times: Percentiles::of(
+            played.iter().filter_map(|meeting| u64::try_from(meeting.outcome.time()?.as_millis()).ok()).collect(),
+        ),
         packets: Percentiles::of(played.iter().map(|meeting| u64::from(meeting.packets)).collect()),
         sockets: played.iter().map(|meeting| meeting.sockets).max().unwrap_or(0),
     }
@@ -135,6 +146,8 @@ pub(super) fn stage(cast: &Cast, case: &Case, seed: u64, start: Instant) -> Stag
         lines: Some(([line(6_500), line(6_500)], line(12_500))),
         neighbours: case.neighbours,
         believed: believed.map(|profile| [profile; 2]),
+        second_address: case.second_address,
+        hints: case.hints,
         ..Script::of([&access[0], &access[1]], Relation::Separate, late)
     };
     Stage::new(cast, script, seed, start)
@@ -147,7 +160,7 @@ pub fn markdown(studied: &[(Case, Findings)]) -> String {
          |---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for (case, findings) in studied {
-        let Findings { name, meetings, within, packets, sockets } = findings;
+        let Findings { name, meetings, within, packets, sockets, .. } = findings;
         let share = |n: usize| format!("{} %", n * 100 / (*meetings).max(1));
         let [one, three, twelve] = within.map(share);
         let packets = packets.map_or(String::new(), |packets| format!("{} ({})", packets.p50, packets.p95));

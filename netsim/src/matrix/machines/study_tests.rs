@@ -185,7 +185,10 @@ fn drawn(luck: &mut Random) -> (Case, Verdict) {
     let possible = oracle::reachable(&accesses[0], &accesses[1], Relation::Separate);
     let belief = [Belief::True, Belief::None, Belief::Friendly, Belief::Symmetric][draw(4) as usize];
     let (late, neighbours) = (draw(2) == 1, draw(2) as u32 * 5);
-    (Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0, far: 1 }, possible)
+    // The rendezvous may know something, or lie.
+    let mut hint = || if draw(2) == 1 { Some(Strategy::ALL[draw(7) as usize]) } else { None };
+    let (hints, second_address) = ([hint(), hint()], true);
+    (Case { name: "drawn", nats, neighbours, late, belief, loss: 0.0, far: 1, second_address, hints }, possible)
 }
 
 #[test]
@@ -255,4 +258,57 @@ pub(super) fn assert_caps(report: &Report, seed: u64) {
     let runs = u32::from(scatter::BIRTHDAY.probes) * u32::from(scatter::RUNS);
     assert!(packets(Strategy::Birthday) <= runs, "NETSIM_SEED={seed}");
     assert!(packets(Strategy::Observation) <= 3 * 33 * rounds, "NETSIM_SEED={seed}");
+}
+
+/// The pairs of the documentation's table of hints, with what would win.
+fn hinted() -> Vec<(Case, Strategy)> {
+    let late = |name| cases().into_iter().find(|case| case.late && case.name == name).expect("a case");
+    vec![
+        (find("sequential × port-restricted", 0), Strategy::Sequential),
+        (find("block of 1,024 × port-restricted", 0), Strategy::Block),
+        (find("random × port-restricted", 0), Strategy::Birthday),
+        (Case { belief: Belief::None, ..find("sequential × port-restricted", 0) }, Strategy::Sequential),
+        (Case { belief: Belief::None, ..find("block of 1,024 × port-restricted", 0) }, Strategy::Block),
+        (Case { belief: Belief::None, ..find("random × port-restricted", 0) }, Strategy::Birthday),
+        (Case { belief: Belief::Friendly, ..find("sequential × port-restricted", 0) }, Strategy::Sequential),
+        (Case { belief: Belief::Friendly, ..find("block of 1,024 × port-restricted", 0) }, Strategy::Block),
+        (Case { belief: Belief::Friendly, ..find("random × port-restricted", 0) }, Strategy::Birthday),
+        (late("accepts input × accepts input"), Strategy::FreshSocket),
+    ]
+}
+
+#[test]
+fn a_true_hint_makes_nobody_slower_and_misread_pairs_faster() {
+    let (seed, count) = seeds(20);
+    for (case, won) in hinted() {
+        let times = |hint: Option<Strategy>| {
+            let findings = study(&Case { hints: [hint; 2], ..case.clone() }, seed, count, Instant::now());
+            let times = findings.times.expect("paths");
+            let direct = findings.within[2] * 100 / findings.meetings;
+            (times.p50, times.p95, direct, findings.packets.expect("packets").p50)
+        };
+        let (without, with) = (times(None), times(Some(won)));
+        println!("{} ({:?}, late {}): {without:?} -> {with:?}", case.name, case.belief, case.late);
+        assert!(with.0 <= without.0 + without.0 / 10 && with.2 >= 95, "{}: {without:?} -> {with:?}", case.name);
+        if case.belief == Belief::Friendly || case.late {
+            assert!(with.0 + 250 < without.0, "{}: {without:?} -> {with:?}", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_lying_hint_to_one_or_both_costs_a_moment_and_no_path() {
+    let (seed, count) = seeds(1);
+    let lies = || Strategy::ALL.into_iter().map(Some);
+    for (case, _) in hinted() {
+        let findings = |hints| study(&Case { hints, ..case.clone() }, seed, count, Instant::now());
+        let honest = findings([None; 2]).times.expect("paths");
+        for hints in lies().flat_map(|lie| [[lie, lie], [lie, None], [None, lie]]) {
+            let lied = findings(hints);
+            let times = lied.times.expect("paths");
+            assert!(lied.within[2] == lied.meetings, "{} {hints:?}: {lied:?}", case.name);
+            // A round that is for nothing, and a birthday run at most.
+            assert!(times.p50 <= honest.p50 + 4500, "{} {hints:?}: {} -> {}", case.name, honest.p50, times.p50);
+        }
+    }
 }
