@@ -3,6 +3,7 @@
 use common::identity::PeerId;
 
 use crate::data::{ContactError, DataError};
+use crate::store::StoreError;
 
 /// What the process tells its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,12 @@ impl Failure {
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
+        Failure::other(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
         Failure::other(error.to_string())
     }
 }

@@ -26,5 +26,6 @@ pub mod node;
 pub mod online;
 pub mod output;
 mod random;
+pub mod store;
 mod system;
 pub mod why;

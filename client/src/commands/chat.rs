@@ -95,7 +95,7 @@ impl Task for Chat {
                 self.not_sent += 1;
             }
             Signal::EndOfInput => self.end_of_input(room, now, out),
-            Signal::Delivered { .. } => {
+            Signal::Delivered { .. } | Signal::OutboxChanged => {
                 if matches!(self.phase, Phase::Closing { .. }) && self.outstanding(room) == 0 {
                     out.end(self.verdict(room));
                 }
@@ -122,7 +122,7 @@ impl Task for Chat {
                 id: id.to_string(),
                 text: Some(text.to_owned()),
                 // It may have arrived and only its receipt be missing: what is known is that there is none.
-                reason: "no receipt came back".to_owned(),
+                reason: "no receipt came back; it is kept, and goes when you are both online".to_owned(),
             });
         }
         self.verdict(room)

@@ -181,6 +181,7 @@ impl Online {
             relay_only: context.relay_only,
         };
         let setup = Setup {
+            store: context.data.messages()?,
             data: &context.data,
             status_file: context.data.status_file(&lock),
             config,

@@ -47,6 +47,9 @@ pub enum DataError {
     /// An identity is there already.
     #[error("{} exists already and is never overwritten", .0.display())]
     IdentityExists(PathBuf),
+    /// The database of messages.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// Another process is online with this folder.
     #[error(
         "another punchline{} is online with {}; stop it first, or use another folder with --data DIR",

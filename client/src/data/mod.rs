@@ -5,6 +5,7 @@
 //! | `identity.key` | the secret seed, never overwritten | `join`, once |
 //! | `config.json` | our name and the rendezvous with its pinned key | `join` |
 //! | `contacts.json` | ids and petnames | `add`, `contacts --remove` |
+//! | `messages.db` | what was said, in SQLite, with `-wal` and `-shm` beside it ([`crate::store`]) | the process that is online; `outbox --cancel` |
 //! | `lock` | held by the one process that is online, with its process id inside | `run`, `chat`, `ping` |
 //! | `status.json` | what that process is doing; removed when it ends | the same |
 //! | `edit.lock` | held for the moment of a change, so that two commands do not undo each other's | all that change |
@@ -25,6 +26,8 @@ mod status;
 use std::path::{Path, PathBuf};
 
 use common::identity::Identity;
+
+use crate::store::Store;
 
 pub use config::Config;
 pub use contacts::{Added, Contact, ContactError, Contacts, MAX_CONTACTS, check_name};
@@ -78,6 +81,12 @@ impl DataDir {
     /// Where the contacts are, for who watches whether they change.
     pub fn contacts_file(&self) -> PathBuf {
         self.file("contacts.json")
+    }
+
+    /// Where everything that was said is kept: see [`crate::store`].
+    pub fn messages(&self) -> Result<Store, DataError> {
+        self.prepare()?;
+        Ok(Store::open(&self.file("messages.db"))?)
     }
 
     /// What the running node says of itself. Trust it only while [`DataDir::holder`] says that one runs.

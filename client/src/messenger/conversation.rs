@@ -22,11 +22,15 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(3);
 /// So many round trips: QUIC repeats a lost packet after about one and a half.
 const PATIENCE_IN_RTTS: u32 = 4;
 
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    id: MessageId,
-    at_ms: u64,
-    text: String,
+/// A message of ours that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its name.
+    pub id: MessageId,
+    /// When it was written, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What.
+    pub text: String,
 }
 
 impl Outgoing {
@@ -77,6 +81,8 @@ pub(super) struct Conversation {
     /// They have gone in answer to a letter of the peer.
     letter_answered: bool,
     queue: VecDeque<Outgoing>,
+    /// What was taken back and may be on its way all the same.
+    cancelled: Seen,
     seen: Seen,
 }
 
@@ -91,6 +97,7 @@ impl Conversation {
             letter: Vec::new(),
             letter_answered: false,
             queue: VecDeque::new(),
+            cancelled: Seen::default(),
             seen: Seen::default(),
         }
     }
@@ -110,6 +117,26 @@ impl Conversation {
         self.queue.push_back(Outgoing { id, at_ms, text });
         self.ask_for_session(effects);
         self.fill(now, effects);
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        queue: Vec<Outgoing>,
+        seen: Vec<MessageId>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.queue.extend(queue);
+        seen.into_iter().for_each(|id| _ = self.seen.insert(id));
+        self.ask_for_session(effects);
+        self.fill(now, effects);
+    }
+
+    pub(super) fn cancel(&mut self, id: MessageId, now: Instant, effects: &mut Vec<Effect>) {
+        if self.take_out(id, now) {
+            self.cancelled.insert(id);
+            self.fill(now, effects);
+        }
     }
 
     pub(super) fn connected(&mut self, route: Route, rtt: Duration, now: Instant, effects: &mut Vec<Effect>) {
@@ -181,9 +208,17 @@ impl Conversation {
     }
 
     fn receipt(&mut self, id: MessageId, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(position) = self.queue.iter().position(|message| message.id == id) else { return };
+        // What was taken back too late has arrived; it is said, and said once.
+        if self.take_out(id, now) || self.cancelled.remove(id) {
+            effects.push(Effect::Delivered { peer: self.peer, id });
+            self.fill(now, effects);
+        }
+    }
+
+    /// Takes a message out of the queue, if it is there.
+    fn take_out(&mut self, id: MessageId, now: Instant) -> bool {
+        let Some(position) = self.queue.iter().position(|message| message.id == id) else { return false };
         self.queue.remove(position);
-        effects.push(Effect::Delivered { peer: self.peer, id });
         for carrier in &mut self.carriers {
             // A receipt may also speak of a message that an earlier connection carried and this one has not yet.
             if position < carrier.in_flight {
@@ -192,7 +227,7 @@ impl Conversation {
             let patience = patience(self.rtt[carrier.route as usize]);
             carrier.receipt_due = (carrier.in_flight > 0).then(|| now + patience);
         }
-        self.fill(now, effects);
+        true
     }
 
     fn change(&mut self, change: Change, now: Instant, effects: &mut Vec<Effect>) {

@@ -13,8 +13,8 @@
 //! Then whatever arrives by whichever route continues what has arrived, because every route starts at or before the
 //! first message that has no receipt.
 //!
-//! Limits: nothing is on disk yet. A client that stops forgets what it had queued (and says so), and one that is
-//! restarted may show a message again that it had acknowledged with a receipt that got lost.
+//! What it knows lives in memory; `Resume` gives a new one what an earlier one had queued and seen, from the store. Whoever
+//! acts on the effects keeps what they say of messages first, then sends: a receipt must not be ahead of the disk.
 
 mod conversation;
 mod seen;
@@ -29,6 +29,7 @@ use common::identity::PeerId;
 use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
 
 use conversation::Conversation;
+pub use conversation::Outgoing;
 pub use session::Reason;
 
 /// Messages that may wait for one peer. At [`MAX_TEXT`] each that is 8 MiB, the most that a forgotten chat with somebody
@@ -56,6 +57,22 @@ pub enum Input {
         at_ms: u64,
         /// What.
         text: String,
+    },
+    /// An earlier messenger had this under way. Before anything else of this peer.
+    Resume {
+        /// With whom.
+        peer: PeerId,
+        /// What it had said that nobody has acknowledged, oldest first.
+        queue: Vec<Outgoing>,
+        /// The ids of the last messages from the peer, oldest first.
+        seen: Vec<MessageId>,
+    },
+    /// The person takes back what has not been acknowledged. It may be on its way already.
+    Cancel {
+        /// From whom.
+        peer: PeerId,
+        /// Which.
+        id: MessageId,
     },
     /// A connection stands. One that replaces another on its route needs no `Disconnected` in between.
     Connected {
@@ -212,6 +229,8 @@ impl Messenger {
         let mut effects = Vec::new();
         match input {
             Input::Say { peer, id, at_ms, text } => self.of(peer).say(id, at_ms, text, now, &mut effects),
+            Input::Resume { peer, queue, seen } => self.of(peer).resume(queue, seen, now, &mut effects),
+            Input::Cancel { peer, id } => self.of(peer).cancel(id, now, &mut effects),
             Input::Connected { peer, route, rtt } => self.of(peer).connected(route, rtt, now, &mut effects),
             Input::Disconnected { peer, route } => self.of(peer).disconnected(route, now, &mut effects),
             Input::Frame { peer, via, frame, rtt } => self.of(peer).frame(via, frame, rtt, now, &mut effects),

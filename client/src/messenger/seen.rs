@@ -1,4 +1,4 @@
-//! The memory by which a message is shown once.
+//! A bounded memory of ids: by it a message is shown once.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -26,6 +26,15 @@ impl Seen {
             self.ids.remove(&oldest);
         }
         true
+    }
+
+    /// Forgets an id. Was it known?
+    pub(super) fn remove(&mut self, id: MessageId) -> bool {
+        let known = self.ids.remove(&id);
+        if known {
+            self.order.retain(|other| *other != id);
+        }
+        known
     }
 }
 

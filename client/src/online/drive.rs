@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use common::identity::PeerId;
 use common::session::MessageId;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -11,19 +12,26 @@ use tokio::sync::mpsc;
 use super::{End, Engine, Happening, Line, Moment, Out, Room, Task, input};
 use crate::data::{DataDir, StatusFile};
 use crate::exit::{Exit, Failure};
+use crate::messenger::MAX_SEEN;
 use crate::net::{Node, NodeConfig};
 use crate::node::NodeEvent;
 use crate::output::{Event, Gone, Printer};
+use crate::store::Store;
 
 /// How often it is looked whether the contacts have changed, and how often a mere round-trip time reaches
 /// `status.json`. A second is what a person waits for after `punchline add` without wondering.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Events that share a transaction at most. Each may be a message of 16 KiB, and its receipt waits for all of them.
+const SHARED: usize = 256;
 
 /// What [`drive`] needs.
 #[derive(Debug)]
 pub struct Setup<'a> {
     /// Where the contacts are watched.
     pub data: &'a DataDir,
+    /// Where messages are kept.
+    pub store: Store,
     /// Where the status goes.
     pub status_file: StatusFile,
     /// For the node.
@@ -47,6 +55,7 @@ pub async fn drive(setup: Setup<'_>, room: Room, task: impl Task, printer: &mut 
     };
     let mut driver = Driver {
         engine: Engine::new(room, task),
+        store: setup.store,
         printer,
         started: setup.started,
         status_file: setup.status_file,
@@ -63,6 +72,7 @@ pub async fn drive(setup: Setup<'_>, room: Room, task: impl Task, printer: &mut 
 
 struct Driver<'a, T> {
     engine: Engine<T>,
+    store: Store,
     printer: &'a mut Printer,
     started: Instant,
     status_file: StatusFile,
@@ -81,7 +91,8 @@ impl<T: Task> Driver<'_, T> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(stop);
-        if let Some(end) = self.feed(node, Happening::Started)? {
+        let contacts = data.contacts().map(|contacts| contacts.ids()).unwrap_or_default();
+        if let Some(end) = self.resume(node, &contacts)? {
             return Ok(end);
         }
         loop {
@@ -109,28 +120,64 @@ impl<T: Task> Driver<'_, T> {
                     }
                 },
             };
-            if let Some(end) = self.feed(node, happening)? {
+            // Round-trip times change with every frame; they can wait for the tick.
+            let frame = matches!(happening, Happening::Node(NodeEvent::Frame { .. }));
+            let mut out = self.engine.handle(happening, self.now());
+            // What has come meanwhile shares the transaction: a disk syncs some hundred times a second, and frames come by
+            // the thousand.
+            for _ in 0..SHARED {
+                if out.end.is_some() {
+                    break;
+                }
+                let Ok(event) = events.try_recv() else { break };
+                out.append(self.engine.handle(Happening::Node(event), self.now()));
+            }
+            if let Some(end) = self.act(node, out)? {
                 return Ok(end);
+            }
+            if !frame {
+                self.write_status();
             }
         }
     }
 
-    fn feed(&mut self, node: &Node, happening: Happening) -> Result<Option<End>, Gone> {
-        // Round-trip times change with every frame; they can wait for the tick.
-        let frame = matches!(happening, Happening::Node(NodeEvent::Frame { .. }));
-        let Out { events, commands, end } = self.engine.handle(happening, self.now());
+    /// Goes on where the last process stood, and starts.
+    fn resume(&mut self, node: &Node, contacts: &[PeerId]) -> Result<Option<End>, Gone> {
+        let mut out = Out::default();
+        for peer in contacts {
+            match self.store.resume(*peer, MAX_SEEN) {
+                Ok(before) => out.append(self.engine.handle(Happening::Resumed(*peer, before), self.now())),
+                Err(error) => return Ok(Some(Err(error.into()))),
+            }
+        }
+        out.append(self.engine.handle(Happening::Started, self.now()));
+        let end = self.act(node, out)?;
+        self.write_status();
+        Ok(end)
+    }
+
+    /// Keeps first: what cannot be kept is neither shown nor acknowledged nor sent.
+    fn act(&mut self, node: &Node, out: Out) -> Result<Option<End>, Gone> {
+        let Out { records, events, commands, end } = out;
+        if !records.is_empty()
+            && let Err(error) = tokio::task::block_in_place(|| self.store.keep(&records))
+        {
+            return Ok(Some(Err(error.into())));
+        }
         for event in &events {
             self.show(event)?;
         }
         commands.into_iter().for_each(|command| node.command(command));
-        if !frame {
-            self.write_status();
-        }
         Ok(end)
     }
 
     fn tick(&mut self, data: &DataDir) -> Option<Happening> {
         self.write_status();
+        match self.store.changed_by_others() {
+            Ok(true) => return self.outbox(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "whether a message was taken back is not known"),
+        }
         if !self.contacts.changed() {
             return None;
         }
@@ -141,6 +188,13 @@ impl<T: Task> Driver<'_, T> {
                 None
             }
         }
+    }
+
+    fn outbox(&self) -> Option<Happening> {
+        let waiting = self.store.outbox(None);
+        let waiting =
+            waiting.inspect_err(|error| tracing::warn!(%error, "whether a message was taken back is not known"));
+        Some(Happening::Outbox(waiting.ok()?.into_iter().map(|message| message.id).collect()))
     }
 
     fn write_status(&mut self) {

@@ -1,7 +1,9 @@
 //! The one place where everything that happens to an online command comes in.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
+use common::identity::PeerId;
 use common::session::MessageId;
 
 use super::room::Notice;
@@ -9,11 +11,14 @@ use super::{Line, Moment, Out, Room, Signal, Task};
 use crate::data::{Contacts, Status};
 use crate::exit::Failure;
 use crate::node::{NodeEvent, Party};
+use crate::store::Conversation;
 
 /// What happens.
 #[derive(Debug)]
 pub enum Happening {
-    /// Everything stands ready. The first one, once.
+    /// What an earlier process had under way with this peer. Before anything else.
+    Resumed(PeerId, Conversation),
+    /// Everything stands ready. Once.
     Started,
     /// The node says something.
     Node(NodeEvent),
@@ -27,6 +32,8 @@ pub enum Happening {
     Interrupted,
     /// The contacts have changed.
     Contacts(Contacts),
+    /// The messages of ours that wait, after another process has changed something.
+    Outbox(BTreeSet<MessageId>),
     /// The time of [`Engine::poll_wakeup`] has come.
     Wakeup,
 }
@@ -66,6 +73,10 @@ impl<T: Task> Engine<T> {
 
     fn dispatch(&mut self, happening: Happening, now: Moment, out: &mut Out) {
         let signal = match &happening {
+            Happening::Resumed(peer, before) => {
+                self.room.resume(*peer, before.clone(), now, out);
+                return;
+            }
             Happening::Started => Signal::Started,
             Happening::Node(event) => {
                 self.room.note(event, now, out);
@@ -84,6 +95,10 @@ impl<T: Task> Engine<T> {
             Happening::Contacts(contacts) => {
                 self.room.set_contacts(contacts.clone(), out);
                 Signal::ContactsChanged
+            }
+            Happening::Outbox(waiting) => {
+                self.room.set_outbox(waiting, now, out);
+                Signal::OutboxChanged
             }
             Happening::Wakeup => {
                 self.room.handle_timeout(now, out);

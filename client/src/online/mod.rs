@@ -32,3 +32,10 @@ pub struct Moment {
     /// Since the process started.
     pub since_start: Duration,
 }
+
+impl Moment {
+    /// As messages carry it: milliseconds since 1970.
+    fn wall_ms(self) -> u64 {
+        u64::try_from(self.wall.as_millisecond()).unwrap_or_default()
+    }
+}

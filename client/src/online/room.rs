@@ -1,6 +1,6 @@
 //! What every online command knows: the conversations, the contacts, and how the node is doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use jiff::Timestamp;
 
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
-use crate::messenger::{Effect, Input, Messenger, Reason, Refusal};
+use crate::messenger::{Effect, Input, Messenger, Outgoing, Reason, Refusal};
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Tried, Who};
+use crate::store::{Conversation, Record};
 
 /// What the messenger said that a task may want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +114,7 @@ impl Room {
 
     /// Says something.
     pub fn say(&mut self, peer: PeerId, id: MessageId, text: String, now: Moment, out: &mut Out) {
-        let at_ms = u64::try_from(now.wall.as_millisecond()).unwrap_or_default();
+        let at_ms = now.wall_ms();
         let waiting = self.messenger.relies_on(peer).is_none().then_some(true);
         let shown = Event::Message {
             dir: Direction::Out,
@@ -123,11 +124,33 @@ impl Room {
             at: from_millis(at_ms).unwrap_or(now.wall),
             waiting,
         };
+        let kept = Record::Said { peer, id, at_ms, text: text.clone() };
         let effects = self.messenger.handle(Input::Say { peer, id, at_ms, text }, now.at);
         if !effects.iter().any(|effect| matches!(effect, Effect::Refused { .. })) {
+            out.keep(kept);
             out.show(shown);
         }
         self.apply(effects, now, out);
+    }
+
+    /// Goes on where an earlier process stood with this peer.
+    pub(super) fn resume(&mut self, peer: PeerId, before: Conversation, now: Moment, out: &mut Out) {
+        let queue = before.queue.into_iter().map(|message| Outgoing {
+            id: message.id,
+            at_ms: u64::try_from(message.at.as_millisecond()).unwrap_or_default(),
+            text: message.text,
+        });
+        let queue = queue.collect();
+        self.feed(Input::Resume { peer, queue, seen: before.seen }, now, out);
+    }
+
+    /// Another process has changed what waits: what is not there any more was taken back.
+    pub(super) fn set_outbox(&mut self, waiting: &BTreeSet<MessageId>, now: Moment, out: &mut Out) {
+        for peer in self.contacts.ids() {
+            let ours = self.messenger.outstanding(peer).map(|(id, _)| id);
+            let cancelled: Vec<_> = ours.filter(|id| !waiting.contains(id)).collect();
+            cancelled.into_iter().for_each(|id| self.feed(Input::Cancel { peer, id }, now, out));
+        }
     }
 
     /// The contacts were read again.
@@ -302,16 +325,20 @@ impl Room {
                 Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
                 Effect::Verify { peer, route } => out.command(NodeCommand::Verify(peer, route)),
                 Effect::Switched { peer, route, why } => self.switched(peer, route, why, now, out),
-                Effect::ShowIncoming { peer, id, at_ms, text } => out.show(Event::Message {
-                    dir: Direction::In,
-                    who: self.who(peer),
-                    id: id.to_string(),
-                    text,
-                    // A time that no calendar has is replaced by ours.
-                    at: from_millis(at_ms).unwrap_or(now.wall),
-                    waiting: None,
-                }),
+                Effect::ShowIncoming { peer, id, at_ms, text } => {
+                    out.keep(Record::Heard { peer, id, at_ms, text: text.clone() });
+                    out.show(Event::Message {
+                        dir: Direction::In,
+                        who: self.who(peer),
+                        id: id.to_string(),
+                        text,
+                        // A time that no calendar has is replaced by ours.
+                        at: from_millis(at_ms).unwrap_or(now.wall),
+                        waiting: None,
+                    });
+                }
                 Effect::Delivered { peer, id } => {
+                    out.keep(Record::Delivered { peer, id, at_ms: now.wall_ms() });
                     out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
                     self.notices.push(Notice::Delivered { peer });
                 }

@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
 use crate::node::{NodeCommand, NodeEvent};
 use crate::output::Event;
+use crate::store::Record;
 
 /// What a task is told, after the room has taken note of it.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub enum Signal<'a> {
     EndOfInput,
     /// The contacts were read again.
     ContactsChanged,
+    /// Messages may have been taken back.
+    OutboxChanged,
     /// The time that [`Task::poll_wakeup`] named has come.
     Wakeup,
 }
@@ -81,6 +84,8 @@ pub type End = Result<Exit, Failure>;
 /// What is to be done, in order.
 #[derive(Debug, Default)]
 pub struct Out {
+    /// To keep, before anything of the rest is done.
+    pub records: Vec<Record>,
     /// To print.
     pub events: Vec<Event>,
     /// For the node.
@@ -90,6 +95,21 @@ pub struct Out {
 }
 
 impl Out {
+    /// Keeps something.
+    pub fn keep(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// What is to be done after this.
+    pub fn append(&mut self, mut next: Out) {
+        self.records.append(&mut next.records);
+        self.events.append(&mut next.events);
+        self.commands.append(&mut next.commands);
+        if let Some(end) = next.end {
+            self.end(end);
+        }
+    }
+
     /// Prints an event.
     pub fn show(&mut self, event: Event) {
         self.events.push(event);
