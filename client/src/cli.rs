@@ -94,6 +94,39 @@ Examples:
 Lines typed before the connection stands wait for it. At the end of the input (Ctrl-D) it waits for
 the receipts that are still out, and says what was not delivered.")]
     Chat(Chat),
+    /// Show what you and a contact have said
+    #[command(after_help = "\
+Examples:
+  punchline history Bob
+  punchline history Bob --last 500
+  punchline history Bob --all --json
+
+Oldest first. A message of yours that no receipt came back for says (queued).")]
+    History(History),
+    /// Find words in what was ever said
+    #[command(after_help = "\
+Examples:
+  punchline search train noon
+  punchline search 東京 --with Bob
+
+Messages in which all of the words occur, anywhere in a word and in any script, the newest last.
+Capitals and accents make no difference.")]
+    Search(Search),
+    /// List the messages that wait for their contacts, or take one back
+    #[command(after_help = "\
+Examples:
+  punchline outbox
+  punchline outbox cancel 6f1d0c7c
+
+They go as soon as you and the contact are online at the same time. What is already on its way
+when you take it back may arrive all the same; the history then says so.")]
+    Outbox(Outbox),
+    /// Write out everything that was said, for another program or to read
+    #[command(after_help = "\
+Examples:
+  punchline export > talks.jsonl
+  punchline export --format markdown --with Bob > bob.md")]
+    Export(Export),
     /// Find a direct path to a contact and measure it
     #[command(after_help = "\
 Example:
@@ -171,6 +204,71 @@ pub struct Chat {
     /// How many seconds to wait for receipts after the end of the input
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub wait: Duration,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// A contact: name or id
+    pub peer: String,
+    /// The last so many
+    #[arg(short = 'n', long, value_name = "N", default_value = "50", conflicts_with = "all")]
+    pub last: usize,
+    /// All of it
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `search`
+#[derive(Debug, Args)]
+pub struct Search {
+    /// What to look for
+    #[arg(required = true)]
+    pub words: Vec<String>,
+    /// Only in the conversation with this contact
+    #[arg(long, value_name = "PEER")]
+    pub with: Option<String>,
+    /// The newest so many
+    #[arg(short = 'n', long, value_name = "N", default_value = "50")]
+    pub last: usize,
+}
+
+/// `outbox`
+#[derive(Debug, Args)]
+pub struct Outbox {
+    /// What to do; without, all that waits is listed
+    #[command(subcommand)]
+    pub action: Option<OutboxAction>,
+}
+
+/// `outbox ...`
+#[derive(Debug, Subcommand)]
+pub enum OutboxAction {
+    /// Take a message back
+    Cancel {
+        /// As `outbox` shows it; the first four digits or more, if they belong to one message only
+        id: String,
+    },
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// JSON lines as of `history --json`, or Markdown
+    #[arg(long, value_enum, default_value = "json")]
+    pub format: ExportFormat,
+    /// Only the conversation with this contact
+    #[arg(long, value_name = "PEER")]
+    pub with: Option<String>,
+}
+
+/// How `export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// One JSON object a line: docs/json.md
+    Json,
+    /// To read
+    Markdown,
 }
 
 /// `ping`

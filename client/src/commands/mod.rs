@@ -3,11 +3,15 @@
 mod add;
 mod chat;
 mod contacts;
+mod export;
+mod history;
 mod id;
 mod join;
 mod netcheck;
+mod outbox;
 mod ping;
 mod run;
+mod search;
 mod speed;
 mod status;
 mod why;
@@ -28,7 +32,8 @@ use crate::data::{Config, Contacts, DataDir, Lock, Status};
 use crate::exit::{Exit, Failure};
 use crate::net::NodeConfig;
 use crate::online::{End, Room, Setup, Task, drive};
-use crate::output::{Event, Gone, Printer, Who};
+use crate::output::{Direction, Event, Gone, Printer, Who};
+use crate::store::{self, Message};
 
 /// What every command has at hand.
 #[derive(Debug)]
@@ -90,6 +95,10 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Id => id::execute(&mut context),
         Command::Add(arguments) => add::execute(&mut context, &arguments),
         Command::Contacts(arguments) => contacts::execute(&mut context, &arguments),
+        Command::History(arguments) => history::execute(&mut context, &arguments),
+        Command::Search(arguments) => search::execute(&mut context, &arguments),
+        Command::Outbox(arguments) => outbox::execute(&mut context, arguments),
+        Command::Export(arguments) => export::execute(&mut context, &arguments),
         Command::Status => status::execute(&mut context),
         Command::Run => return run::execute(context).await,
         Command::Chat(arguments) => return chat::execute(context, &arguments).await,
@@ -133,6 +142,29 @@ fn peer(contacts: &Contacts, own: PeerId, asked: &str) -> Result<Who, Failure> {
     }
     let contact = contacts.find(&asked)?;
     Ok(Who { peer: contact.id, name: Some(contact.name.clone()) })
+}
+
+/// With whom a conversation was: a contact, or by its id somebody who is none any more.
+fn correspondent(data: &DataDir, asked: &str) -> Result<Who, Failure> {
+    let contacts = data.contacts()?;
+    match contacts.find(asked) {
+        Ok(contact) => Ok(Who { peer: contact.id, name: Some(contact.name.clone()) }),
+        Err(error) => match asked.trim().parse() {
+            Ok(peer) => Ok(Who { peer, name: None }),
+            Err(_) => Err(error.into()),
+        },
+    }
+}
+
+/// A message of the store as it is shown.
+fn kept(contacts: &Contacts, message: Message) -> Event {
+    let who = Who { peer: message.peer, name: contacts.name_of(message.peer).map(str::to_owned) };
+    let dir = match message.direction {
+        store::Direction::Received => Direction::In,
+        store::Direction::Sent => Direction::Out,
+    };
+    let (id, state) = (message.id.to_string(), message.state.word());
+    Event::Kept { number: message.number, dir, who, id, text: message.text, at: message.at, state }
 }
 
 fn parse_link(text: &str) -> Result<Link, Failure> {

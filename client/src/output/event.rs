@@ -326,6 +326,34 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         waiting: Option<bool>,
     },
+    /// A message out of the store.
+    Kept {
+        /// Its place in the order in which messages came to be here.
+        number: i64,
+        /// Which way.
+        dir: Direction,
+        /// From or to whom.
+        #[serde(flatten)]
+        who: Who,
+        /// Its name, in hexadecimal.
+        id: String,
+        /// What.
+        text: String,
+        /// When it was written, by its writer's clock.
+        at: Timestamp,
+        /// What has become of it: `queued`, `device` or `cancelled`.
+        state: &'static str,
+    },
+    /// A message was taken back before anybody acknowledged it.
+    Cancelled {
+        /// For whom it was.
+        #[serde(flatten)]
+        who: Who,
+        /// Which.
+        id: String,
+        /// What.
+        text: String,
+    },
     /// A message has arrived.
     Receipt {
         /// Where.

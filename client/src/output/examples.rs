@@ -197,13 +197,23 @@ fn examples() -> Vec<Event> {
             at: now,
             waiting: Some(true),
         },
+        Event::Kept {
+            number: 7,
+            dir: Direction::Out,
+            who: bob(),
+            id: message.into(),
+            text: "hello".into(),
+            at: now,
+            state: "queued",
+        },
+        Event::Cancelled { who: bob(), id: message.into(), text: "hello".into() },
         Event::Receipt { who: bob(), id: message.into(), state: "device" },
         Event::Waiting { who: bob(), receipts: 1, up_to_ms: ms(10_000.0) },
         Event::Undelivered {
             who: bob(),
             id: message.into(),
             text: Some("hello".into()),
-            reason: "no receipt came back".into(),
+            reason: "no receipt came back; it is kept, and goes when you are both online".into(),
         },
         Event::Ping {
             who: bob(),
@@ -276,6 +286,8 @@ fn examples() -> Vec<Event> {
             | Event::NoPath { .. }
             | Event::Hello { .. }
             | Event::Message { .. }
+            | Event::Kept { .. }
+            | Event::Cancelled { .. }
             | Event::Receipt { .. }
             | Event::Waiting { .. }
             | Event::Undelivered { .. }

@@ -4,6 +4,7 @@ mod bar;
 mod event;
 #[cfg(test)]
 mod examples;
+pub mod markdown;
 mod netcheck;
 mod printer;
 pub mod sanitize;

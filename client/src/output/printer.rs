@@ -1,5 +1,6 @@
 //! Standard output, a line at a time.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use common::identity::PeerId;
@@ -73,6 +74,21 @@ impl Printer {
         Ok(())
     }
 
+    /// For whom it prints from now on.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
+    /// Prints a line of a text that is no event.
+    pub fn line(&mut self, line: &str) -> Result<(), Gone> {
+        Ok(writeln!(self.out, "{line}")?)
+    }
+
+    /// A time as people here read it.
+    pub fn local(&self, at: Timestamp) -> impl fmt::Display + use<> {
+        at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
     /// Says why the command failed: in words on standard error, and in JSON on standard output if that was asked for.
     pub fn fail(&mut self, failure: &Failure, now: Timestamp) {
         if self.mode == Mode::Json {
@@ -84,8 +100,8 @@ impl Printer {
     }
 }
 
-impl std::fmt::Debug for Printer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Printer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Printer").field("mode", &self.mode).finish_non_exhaustive()
     }
 }

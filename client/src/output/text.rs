@@ -34,6 +34,8 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
             let waits = if *waiting == Some(true) { "  (waiting for a connection)" } else { "" };
             Some(format!("{} {from}: {}{waits}", time(*at, now, zone), sanitize::line(text)))
         }
+        Event::Kept { dir, who, id, text, at, state, .. } => Some(kept(*dir, who, id, text, *at, state, zone)),
+        Event::Cancelled { who, text, .. } => Some(format!("Taken back from {}: {}", name(who), excerpt(text))),
         Event::Hello { who, suggests } if who.name.as_deref() == Some(suggests) || suggests.is_empty() => None,
         // Most routers give none, and it is no trouble.
         Event::PortMapping { port_mapping: None, .. } => None,
@@ -236,6 +238,21 @@ pub(super) fn failure(failure: &Failure) -> Vec<String> {
 
 pub(super) fn name(who: &Who) -> String {
     label(who.peer, who.name.as_deref())
+}
+
+/// With the date, because a history is read on other days; and with the digits by which one that waits is taken back.
+fn kept(dir: Direction, who: &Who, id: &str, text: &str, at: Timestamp, state: &str, zone: &TimeZone) -> String {
+    let between = match dir {
+        Direction::In => name(who),
+        Direction::Out => format!("you to {}", name(who)),
+    };
+    let became = match state {
+        "queued" => format!("  (queued, {})", id.get(..8).unwrap_or(id)),
+        "cancelled" => "  (taken back)".to_owned(),
+        _ => String::new(),
+    };
+    let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    format!("{at} {between}: {}{became}", sanitize::line(text))
 }
 
 /// The beginning of a text: enough to know it again.

@@ -116,6 +116,21 @@ impl Person {
         }
     }
 
+    /// Starts a command that stays, with this on standard input and nothing after it.
+    pub(crate) fn start_with_input<I: IntoIterator<Item = S>, S: AsRef<str>>(
+        &self,
+        arguments: I,
+        input: &[u8],
+    ) -> Running {
+        let file = self.folder.path().join("input");
+        fs::write(&file, input).expect("written");
+        let input = fs::File::open(&file).expect("there");
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(input).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Running { child, lines: Some(lines) }
+    }
+
     /// Starts a command that stays.
     pub(crate) fn start<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, arguments: I) -> Running {
         let mut command = self.command(arguments);

@@ -1,0 +1,25 @@
+//! `punchline history PEER`: what the two have said, a page or all of it.
+
+use super::{Context, Stop, correspondent, kept};
+use crate::cli::History;
+use crate::store::Page;
+
+/// Messages read at a time.
+pub(super) const PAGE: usize = 1000;
+
+pub(super) fn execute(context: &mut Context<'_>, arguments: &History) -> Result<(), Stop> {
+    let peer = correspondent(&context.data, &arguments.peer)?.peer;
+    let (contacts, store) = (context.data.contacts()?, context.data.messages()?);
+    let mut page = if arguments.all { Page::After(0, PAGE) } else { Page::Last(arguments.last) };
+    loop {
+        let messages = store.history(peer, page)?;
+        let Some(last) = messages.last().map(|message| message.number) else { return Ok(()) };
+        for message in messages {
+            context.show(&kept(&contacts, message))?;
+        }
+        if !arguments.all {
+            return Ok(());
+        }
+        page = Page::After(last, PAGE);
+    }
+}
