@@ -29,6 +29,8 @@ enum Step {
     Post(Side),
     /// This side's network changes.
     Move(Side),
+    /// This side is killed, and starts again with what is on its disk.
+    Restart(Side),
     /// A second passes.
     Wait,
 }
@@ -54,6 +56,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => side().prop_map(Step::Introduce),
         2 => side().prop_map(Step::Post),
         1 => side().prop_map(Step::Move),
+        1 => side().prop_map(Step::Restart),
         2 => Just(Step::Wait),
     ];
     prop::collection::vec(step, 0..300)
@@ -195,6 +198,19 @@ impl World {
         }
     }
 
+    fn restart(&mut self, side: Side) {
+        for route in Route::ALL {
+            self.break_route(route);
+        }
+        let peer = self.other(side);
+        let person = &mut self.people[side as usize];
+        (person.messenger, person.letter) = (Messenger::new(), Vec::new());
+        let waits = person.said.iter().filter(|id| !person.delivered.contains(id));
+        let queue = waits.map(|id| Outgoing { id: *id, at_ms: 0, text: id.to_string() }).collect();
+        let seen = person.shown.clone();
+        self.input(side, Input::Resume { peer, queue, seen });
+    }
+
     fn wait(&mut self) {
         self.now += Duration::from_secs(1);
         for side in SIDES {
@@ -231,6 +247,7 @@ impl World {
                 self.people[1 - side as usize].post.extend(letter);
             }
             Step::Post(side) => _ = self.post(side),
+            Step::Restart(side) => self.restart(side),
             Step::Move(side) => self.input(side, Input::NetworkChanged),
             Step::Wait => self.wait(),
         }
@@ -450,6 +467,25 @@ fn without_any_connection_what_has_no_receipt_wants_one() {
     let effects = disconnected(&mut messenger, Route::Direct, now);
     assert!(matches!(&effects[..], [Effect::Want { .. }, Effect::Letter { .. }]), "{effects:?}");
     assert_eq!(messenger.poll_wakeup(), None, "without a session there is nothing to verify");
+}
+
+#[test]
+fn what_is_taken_back_goes_no_more_and_is_delivered_if_it_had_gone_already() {
+    let (mut messenger, now) = (Messenger::new(), Instant::now());
+    say(&mut messenger, 1, "typo", now);
+    say(&mut messenger, 2, "good", now);
+    let cancel = |messenger: &mut Messenger, n: u128| {
+        messenger.handle(Input::Cancel { peer: peer(), id: MessageId(n.to_be_bytes()) }, now)
+    };
+    let effects = cancel(&mut messenger, 1);
+    assert!(matches!(&effects[..], [Effect::Letter { frames, .. }] if frames.len() == 1), "{effects:?}");
+    assert_eq!(sent(&connected(&mut messenger, Route::Direct, now)), [(Route::Direct, "good")]);
+    assert!(cancel(&mut messenger, 2).is_empty());
+    assert_eq!(messenger.poll_wakeup(), None, "nothing is waited for");
+    let delivered = Effect::Delivered { peer: peer(), id: MessageId(2u128.to_be_bytes()) };
+    assert_eq!(comes(&mut messenger, Route::Direct, receipt(2), now), [delivered]);
+    assert!(comes(&mut messenger, Route::Direct, receipt(2), now).is_empty(), "once");
+    assert!(comes(&mut messenger, Route::Direct, receipt(3), now).is_empty(), "it was never said");
 }
 
 #[test]
