@@ -13,8 +13,10 @@
 //!
 //! Contacts on the same LAN need no rendezvous: they find each other there, and meet in the same way.
 //!
-//! Limits: there is no store yet. Messages live in memory until they are delivered, `chat` says which were not, and
-//! somebody who is offline cannot be written to. One process is online with one data folder at a time.
+//! Nothing is sent, shown or acknowledged before it is in the [`store`]: what an input leads to is one transaction first.
+//!
+//! Limits: what somebody who is offline has not got waits here, not at the server. One process is online with one data folder at a
+//! time.
 
 pub mod cli;
 pub mod commands;

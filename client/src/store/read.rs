@@ -8,8 +8,12 @@ use rusqlite::{Row, params};
 use super::{Direction, Message, State, Store, StoreError, timestamp};
 
 /// What every query for messages selects, for [`message`].
-pub(super) const COLUMNS: &str = "message.number, peer.id, message.sent, message.id, message.at_ms, message.text, message.state \
-     FROM message JOIN peer ON peer.peer = message.peer";
+pub(super) const COLUMNS: &str =
+    "message.number, peer.id, message.sent, message.id, message.at_ms, message.text, message.state";
+
+/// Of the conversation with the peer of the first parameter. Its row is asked for first, so that the index of conversations
+/// gives the order.
+const OF: &str = "message.peer = (SELECT peer FROM peer WHERE id = ?1)";
 
 /// Which part of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +40,8 @@ impl Store {
     pub fn resume(&self, peer: PeerId, seen: usize) -> Result<Conversation, StoreError> {
         let queue = self.outbox(Some(peer))?;
         let failed = self.failed("read");
-        let select = "SELECT message.id FROM message JOIN peer ON peer.peer = message.peer \
-                      WHERE peer.id = ?1 AND sent = 0 ORDER BY number DESC LIMIT ?2";
-        let mut statement = self.db.prepare_cached(select).map_err(&failed)?;
+        let select = format!("SELECT id FROM message WHERE {OF} AND sent = 0 ORDER BY number DESC LIMIT ?2");
+        let mut statement = self.db.prepare_cached(&select).map_err(&failed)?;
         let ids = statement
             .query_map(params![peer.as_bytes(), limit(seen)], |row| row.get(0).map(MessageId))
             .and_then(Iterator::collect);
@@ -49,23 +52,24 @@ impl Store {
 
     /// What waits for this peer, or for anybody, oldest first.
     pub fn outbox(&self, peer: Option<PeerId>) -> Result<Vec<Message>, StoreError> {
+        // By its own index: SQLite would rather go through all messages, which are in the right order already.
         let select = format!(
-            "SELECT {COLUMNS} WHERE sent = 1 AND state = 0 AND (?1 IS NULL OR peer.id = ?1) ORDER BY message.number"
+            "SELECT {COLUMNS} FROM message INDEXED BY outbox JOIN peer ON peer.peer = message.peer \
+             WHERE sent = 1 AND state = 0 AND (?1 IS NULL OR peer.id = ?1) ORDER BY message.number"
         );
         self.messages(&select, params![peer.as_ref().map(PeerId::as_bytes)])
     }
 
     /// A part of the conversation with this peer, oldest first.
     pub fn history(&self, peer: PeerId, page: Page) -> Result<Vec<Message>, StoreError> {
-        // The row of the peer first, so that the index of its conversation gives the order.
-        let of = "message.peer = (SELECT peer FROM peer WHERE id = ?1)";
         let (bound, order, from, count) = match page {
             Page::Last(count) => ("<", "DESC", i64::MAX, count),
             Page::Before(number, count) => ("<", "DESC", number, count),
             Page::After(number, count) => (">", "ASC", number, count),
         };
         let select = format!(
-            "SELECT {COLUMNS} WHERE {of} AND message.number {bound} ?2 ORDER BY message.number {order} LIMIT ?3"
+            "SELECT {COLUMNS} FROM message JOIN peer ON peer.peer = message.peer \
+             WHERE {OF} AND number {bound} ?2 ORDER BY number {order} LIMIT ?3"
         );
         let mut messages = self.messages(&select, params![peer.as_bytes(), from, limit(count)])?;
         if order == "DESC" {

@@ -13,9 +13,11 @@ use super::{Message, Store, StoreError};
 
 /// Stands behind each text in the index, twice. Text does not contain it, and whoever searches for it finds nothing wrong.
 const MARK: char = '\u{2}';
-/// Trigrams that a short word may stand for. A single letter of an alphabet begins more of them; then messages are so
-/// easily found that looking at one after the other is faster.
+/// Trigrams that a short word may stand for.
 const MAX_TERMS: usize = 500;
+/// A word is frequent if it is in more than one message of so many: then some are found faster by looking at one message after
+/// the other, from the newest on.
+const FREQUENT: i64 = 200;
 /// Words of one search; more would be a mistake with the clipboard.
 const MAX_WORDS: usize = 32;
 
@@ -54,21 +56,25 @@ impl Store {
         let peer = peer.as_ref().map(PeerId::as_bytes);
         let count = limit(count);
         let mut values: Vec<&dyn ToSql> = vec![&peer, &count];
-        let mut conditions = "(?1 IS NULL OR peer.id = ?1)".to_owned();
-        let mut order = "message.number";
-        let mut from = COLUMNS.to_owned();
-        if !expression.is_empty() {
+        let mut conditions = match peer {
+            Some(_) => "message.peer = (SELECT peer FROM peer WHERE id = ?1)".to_owned(),
+            None => "?1 IS NULL".to_owned(),
+        };
+        // Either way from the newest on, so that the count ends the search early; CROSS keeps SQLite from changing the order.
+        let (from, order) = if expression.is_empty() {
+            ("message", "message.number")
+        } else {
             values.push(&expression);
-            // The index goes through its matches from the newest on, so that the count ends the search early.
-            from.push_str(" JOIN word ON word.rowid = message.number");
             conditions.push_str(" AND word MATCH ?3");
-            order = "word.rowid";
-        }
+            ("word CROSS JOIN message ON message.number = word.rowid", "word.rowid")
+        };
         for pattern in &looked {
             values.push(pattern);
             conditions.push_str(&format!(" AND message.text LIKE ?{} ESCAPE '\\'", values.len()));
         }
-        let select = format!("SELECT {from} WHERE {conditions} ORDER BY {order} DESC LIMIT ?2");
+        let select = format!(
+            "SELECT {COLUMNS} FROM {from} CROSS JOIN peer ON peer.peer = message.peer WHERE {conditions} ORDER BY {order} DESC LIMIT ?2"
+        );
         self.messages(&select, values.as_slice())
     }
 
@@ -76,19 +82,25 @@ impl Store {
         if word.chars().count() >= 3 {
             return Ok(Part::Indexed(quoted(word)));
         }
-        let terms = self.terms(&word.to_lowercase())?;
-        Ok(match terms.len() {
-            0 => Part::Nowhere,
-            many if many > MAX_TERMS => Part::Looked(pattern(word)),
-            _ => Part::Indexed(terms.iter().map(|term| quoted(term)).collect::<Vec<_>>().join(" OR ")),
-        })
+        let beginning = word.to_lowercase();
+        let mut terms = Vec::new();
+        let (mut messages, enough) = (0, self.count()? / FREQUENT);
+        let mut statement = self.db.prepare_cached("SELECT term, doc FROM term WHERE term >= ?1 AND term < ?2")?;
+        let mut rows = statement.query(params![beginning, format!("{beginning}{}", char::MAX)])?;
+        // Each row costs as much as it counts, so the counting ends early, too.
+        while let Some(row) = rows.next()? {
+            messages += row.get::<_, i64>(1)?;
+            terms.push(quoted(&row.get::<_, String>(0)?));
+            if terms.len() > MAX_TERMS || messages > enough.max(1000) {
+                return Ok(Part::Looked(pattern(word)));
+            }
+        }
+        Ok(if terms.is_empty() { Part::Nowhere } else { Part::Indexed(terms.join(" OR ")) })
     }
 
-    /// The trigrams that begin with this, up to one more than are wanted.
-    fn terms(&self, beginning: &str) -> rusqlite::Result<Vec<String>> {
-        let mut statement = self.db.prepare_cached("SELECT term FROM term WHERE term >= ?1 AND term < ?2 LIMIT ?3")?;
-        let end = format!("{beginning}{}", char::MAX);
-        statement.query_map(params![beginning, end, limit(MAX_TERMS + 1)], |row| row.get(0))?.collect()
+    /// How many messages there are; nothing is ever deleted.
+    fn count(&self) -> rusqlite::Result<i64> {
+        self.db.query_row("SELECT coalesce(max(number), 0) FROM message", [], |row| row.get(0))
     }
 }
 

@@ -1,0 +1,105 @@
+//! How fast a large history is: `cargo bench -p client --bench store`. Makes a database of a million messages in a temporary folder
+//! (about a minute), then asks it as `history` and `search` do, each time over a fresh connection.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use client::store::{Page, Record, Store};
+use common::identity::{Identity, PeerId};
+use common::session::MessageId;
+
+const MESSAGES: usize = 1_000_000;
+const PEERS: usize = 20;
+const RUNS: usize = 21;
+/// As many as people use in talking.
+const WORDS: [&str; 16] = [
+    "train",
+    "noon",
+    "yes",
+    "the meeting",
+    "tomorrow",
+    "see you",
+    "lunch",
+    "router",
+    "明天",
+    "東京",
+    "見面",
+    "안녕",
+    "내일",
+    "ok",
+    "perhaps",
+    "later then",
+];
+
+fn peer(n: usize) -> PeerId {
+    Identity::from_seed(&[u8::try_from(n).unwrap_or(u8::MAX); 32]).peer_id()
+}
+
+/// Numbers that look random (SplitMix64).
+fn dice(n: usize) -> usize {
+    let mut z = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z ^ (z >> 27)) as usize
+}
+
+fn text(n: usize) -> String {
+    let rare = if n == MESSAGES / 3 { " xylophone 龘" } else { "" };
+    let words: Vec<&str> = (0..6).map(|k| WORDS[dice(n * 7 + k) % WORDS.len()]).collect();
+    format!("{} {n}{rare}", words.join(" "))
+}
+
+fn fill(path: &Path) {
+    let mut store = Store::open(path).expect("a store");
+    let peers: Vec<PeerId> = (1..=PEERS).map(peer).collect();
+    for first in (0..MESSAGES).step_by(1000) {
+        let records: Vec<Record> = (first..first + 1000)
+            .map(|n| {
+                let (peer, id, at_ms) =
+                    (peers[dice(n) % PEERS], MessageId((n as u128).to_be_bytes()), 1_700_000_000_000);
+                Record::Heard { peer, id, at_ms, text: text(n) }
+            })
+            .collect();
+        store.keep(&records).expect("kept");
+    }
+}
+
+/// The median time of opening the store and asking it.
+fn measure(path: &Path, what: &str, ask: impl Fn(&Store) -> usize) {
+    let mut times = Vec::new();
+    let mut found = 0;
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let store = Store::open(path).expect("a store");
+        found = ask(&store);
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    println!(
+        "{what:44} {:>9.2} ms (slowest of {RUNS}: {:.2}), {found} messages",
+        ms(times[RUNS / 2]),
+        ms(times[RUNS - 1])
+    );
+}
+
+fn ms(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("messages.db");
+    let start = Instant::now();
+    fill(&path);
+    let size = std::fs::metadata(&path).expect("there").len() / 1_000_000;
+    println!("{MESSAGES} messages kept in {:.1} s, {size} MB", start.elapsed().as_secs_f64());
+    measure(&path, "history: the last 50", |store| store.history(peer(3), Page::Last(50)).expect("read").len());
+    measure(&path, "outbox", |store| store.outbox(None).expect("read").len());
+    measure(&path, "resume", |store| store.resume(peer(3), 2048).expect("read").seen.len());
+    for words in ["train", "xylophone", "train noon router", "東京", "龘", "ok", "o", "zz", "lunch 明天", "nowhere"]
+    {
+        measure(&path, &format!("search {words}"), |store| store.search(words, None, 50).expect("read").len());
+        measure(&path, &format!("search {words} --with"), |store| {
+            store.search(words, Some(peer(3)), 50).expect("read").len()
+        });
+    }
+}
