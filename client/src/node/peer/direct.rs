@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use common::candidate::{Candidate, Contents, unpack};
 use common::introduction::{IntroductionId, ToServer, Trickle};
-use common::path::{self, Attempt, Base, Command, Ending, Report};
+use common::path::{self, Base, Command, Ending};
 use common::session::Route;
 
 use super::Peer;
 use super::live::Live;
-use crate::node::api::{Introducer, NodeEvent, SocketId};
-use crate::node::attempt::{AttemptEnd, Circumstances, PathAttempt, Side};
+use crate::node::api::{NodeEvent, SocketId};
+use crate::node::attempt::{AttemptEnd, PathAttempt};
 use crate::node::home::{Home, trickle_context};
 use crate::node::lines::{Pair, Way};
 use crate::node::output::Output;
@@ -53,33 +53,6 @@ impl Peer {
             home.ask(ToServer::Trickle(Trickle { introduction, sealed }));
         } else if !self.busy() && self.lines.stands(Route::Relayed) {
             self.introduce(now, home);
-        }
-    }
-
-    /// One of us shows no address: whatever was begun ends, and nothing is asked for but a relayed connection.
-    pub(super) fn stay_relayed(&mut self, relay: bool, requested: bool, now: Instant, home: &mut Home) {
-        let ending = match (relay, home.relay_only) {
-            (false, _) => Ending::NoRelay,
-            (true, true) => Ending::RelayOnly,
-            (true, false) => Ending::PeerRelayOnly,
-        };
-        let tried = self.punching.as_ref().map(|live| live.agent.candidates().collect());
-        for way in [&self.punching, &self.standing].into_iter().flatten().map(Live::way).collect::<Vec<_>>() {
-            self.lines.close(way, "one of the two talks only through the relay now", home);
-            if let Way::Punched(introduction) = way {
-                self.forget_path(introduction, home);
-            }
-        }
-        if self.unpunched.replace(ending) != Some(ending) {
-            let (tried, report) = (tried.unwrap_or_default(), Report::not_begun(ending));
-            home.tell(NodeEvent::NoPath { peer: self.id, tried, report });
-            let own = Side { seen_at: home.observed, profile: home.profile };
-            let circumstances = Circumstances { by: Introducer::Rendezvous, requested, own, peer: Side::default() };
-            self.tell_attempt(circumstances.ended(AttemptEnd::NoPath, Attempt::not_begun(ending)), home);
-        }
-        match relay {
-            true => self.next_try = Some(now + SESSION_TIMEOUT),
-            false => self.failed(now),
         }
     }
 

@@ -14,6 +14,7 @@
 mod direct;
 mod live;
 mod neighbour;
+mod relayed;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -269,15 +270,6 @@ impl Peer {
         }
     }
 
-    /// Somebody asked although there is nothing to ask for while the relay carries: one of us was restarted and has none of
-    /// the other's connections, or doubts the one that stands.
-    fn renew_relayed(&mut self, channel: RelayChannel, home: &mut Home) {
-        let (way, pair) = (Way::Channel(channel), Pair { socket: SocketId::MAIN, remote: channel.address() });
-        if self.dials(home) && !self.lines.shakes_hands(way) {
-            self.dial(way, pair, self.expected_rtt(Route::Relayed, home), home);
-        }
-    }
-
     fn punch_for_rendezvous(
         &mut self,
         introduction: &Introduction,
@@ -332,24 +324,6 @@ impl Peer {
                 }
             }
             Err(error) => tracing::debug!(%error, "a letter that does not open"),
-        }
-    }
-
-    fn use_channel(&mut self, channel: RelayChannel, home: &mut Home) {
-        if let Some(before) = self.channel.replace(channel).filter(|before| *before != channel) {
-            self.lines.close(Way::Channel(before), "the rendezvous gave us another channel", home);
-        }
-        let (way, pair) = (Way::Channel(channel), Pair { socket: SocketId::MAIN, remote: channel.address() });
-        self.lines.nudge(way, home);
-        if self.dials(home) && !self.lines.contains(way, pair) {
-            self.dial(way, pair, self.expected_rtt(Route::Relayed, home), home);
-        }
-    }
-
-    /// The server relays nothing over this channel any more.
-    pub(super) fn channel_closed(&mut self, channel: RelayChannel, home: &mut Home) {
-        if self.channel.take_if(|ours| *ours == channel).is_some() {
-            self.lines.close(Way::Channel(channel), "the other one has left the rendezvous", home);
         }
     }
 

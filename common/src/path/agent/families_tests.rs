@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, CandidateKind};
 use crate::identity::Identity;
 
 /// By person and version of IP.

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::*;
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, CandidateKind};
 use crate::identity::Identity;
 use crate::introduction::StunEndpoints;
 use crate::nat::{Mapping, NatProfile};
