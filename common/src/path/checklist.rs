@@ -37,6 +37,10 @@ const HOST_ROUNDS: usize = 6;
 /// race for each other's filters and each repeat closes a gap of its own size; then once a second against loss.
 const SCHEDULE: [u64; 18] =
     [0, 10, 20, 40, 80, 160, 320, 640, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 9900];
+/// All who were heard are together probed at least this often while the schedule runs: our probe or its answer was lost, and
+/// a peer that has its path by then says nothing more by itself. Heard after 2 s this is 33 probes; with the ten before that, and
+/// six to a host candidate, it is what [`BUDGET`] has.
+const HEARD_GAP: Duration = Duration::from_millis(250);
 /// Probes remembered as unanswered: an attempt's worth, and keepalives.
 const MAX_OUTSTANDING: usize = 64;
 /// A source that sends many probes at once is probed back once. What was sent to it before it was heard from does not
@@ -103,6 +107,7 @@ struct Check {
     /// Probes, and which of all the list's was the first.
     sent: u32,
     first: u64,
+    last_sent: Option<Instant>,
     /// Of the fastest answer.
     rtt: Option<Duration>,
     triggered: Option<Instant>,
@@ -113,8 +118,8 @@ struct Check {
 impl Check {
     fn new(base: Base, candidate: Candidate, now: Instant) -> Self {
         let (start, round, triggered) = (now, 0, None);
-        let (sent, first, rtt) = (0, u64::MAX, None);
-        Check { base, candidate, found: false, start, round, sent, first, rtt, triggered, authentic: false }
+        let (sent, first, last_sent, rtt) = (0, u64::MAX, None, None);
+        Check { base, candidate, found: false, start, round, sent, first, last_sent, rtt, triggered, authentic: false }
     }
 
     fn is(&self, base: Base, address: SocketAddr) -> bool {
@@ -125,9 +130,16 @@ impl Check {
         self.candidate.kind == CandidateKind::Host
     }
 
-    fn next_at(&self) -> Option<Instant> {
+    fn scheduled_at(&self) -> Option<Instant> {
         let rounds = if self.is_host() && !self.authentic { HOST_ROUNDS } else { SCHEDULE.len() };
         SCHEDULE[..rounds].get(self.round).map(|ms| self.start + Duration::from_millis(*ms))
+    }
+
+    /// The next round, or sooner if whoever is heard is probed again after this gap.
+    fn next_at(&self, heard_gap: Option<Duration>) -> Option<Instant> {
+        let scheduled = self.scheduled_at()?;
+        let again = heard_gap.filter(|_| self.authentic).and_then(|gap| Some(self.last_sent? + gap));
+        Some(again.map_or(scheduled, |again| again.min(scheduled)))
     }
 }
 
@@ -221,7 +233,7 @@ impl Checklist {
         let Some(check) = self.find(base, source, now) else { return false };
         check.authentic = true;
         let fresh = check.triggered.is_some_and(|last| now < last + TRIGGER_GAP);
-        let scheduled = check.next_at().is_some_and(|at| at <= now);
+        let scheduled = check.scheduled_at().is_some_and(|at| at <= now);
         if probing && !fresh && !scheduled {
             check.triggered = Some(now);
             self.ready.push_back(Ready { base, destination: source, nominates: false });
@@ -277,6 +289,7 @@ impl Checklist {
             if let Some(check) = self.checks.iter_mut().find(|check| check.is(base, destination)) {
                 check.first = check.first.min(self.counter);
                 check.sent += 1;
+                check.last_sent = Some(now);
             }
             self.last_sent = Some(now);
             if self.outstanding.len() == MAX_OUTSTANDING {
@@ -301,12 +314,12 @@ impl Checklist {
     }
 
     fn poll_schedule(&mut self, scope: Scope, now: Instant) -> Option<Ready> {
-        let open = self.open();
+        let (open, gap) = (self.open(), self.heard_gap(scope));
         let allowed = |check: &Check| scope.covers(check.base, check.candidate.address) && open.allows(check);
-        let due = |check: &&mut Check| check.next_at().is_some_and(|at| at <= now) && allowed(check);
+        let due = |check: &&mut Check| check.next_at(gap).is_some_and(|at| at <= now) && allowed(check);
         let check = self.checks.iter_mut().filter(due).min_by_key(|check| check.candidate)?;
         // After a pause (a suspended machine, a late timer) the rounds that were missed are not made up for.
-        while check.next_at().is_some_and(|at| at <= now) {
+        while check.scheduled_at().is_some_and(|at| at <= now) {
             check.round += 1;
         }
         if check.is_host() {
@@ -317,9 +330,15 @@ impl Checklist {
 
     /// When the schedule has its next probe.
     pub(super) fn next_at(&self, scope: Scope) -> Option<Instant> {
-        let open = self.open();
+        let (open, gap) = (self.open(), self.heard_gap(scope));
         let allowed = |check: &&Check| scope.covers(check.base, check.candidate.address) && open.allows(check);
-        self.checks.iter().filter(allowed).filter_map(Check::next_at).min()
+        self.checks.iter().filter(allowed).filter_map(|check| check.next_at(gap)).min()
+    }
+
+    /// After how long each of those who were heard is probed again, while a path is looked for.
+    fn heard_gap(&self, scope: Scope) -> Option<Duration> {
+        let heard = self.checks.iter().filter(|check| check.authentic).count();
+        (scope == Scope::Everybody).then(|| HEARD_GAP * u32::try_from(heard).unwrap_or(u32::MAX))
     }
 
     fn open(&self) -> Open {

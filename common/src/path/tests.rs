@@ -338,18 +338,49 @@ fn every_wakeup_says_why() {
     assert_eq!(reason(&world), Some(WakeReason::AnswerOverdue));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn two_homes_get_through_heavy_loss(seed: u64, loss in 0u64..40, bob_later in 0u64..2000) {
-        let mut world = World::new(Some(Nat::home()), Some(Nat::home()), false).seed(seed);
-        world.loss_percent = loss;
-        world.introduce_both(ms(20), ms(bob_later), Duration::from_secs(12));
-        for who in [ALICE, BOB] {
-            prop_assert!(world.events[who].iter().any(|(_, e)| matches!(e, Event::Punched { .. })), "{:?}", world.events);
+/// Whoever has a path was heard by the other one, whose filter is open by then, too: each probe that it still sends brings an
+/// answer with the chance q of two packets, (1 - 0.39)^2 at the worst. The least time for it is left where the peer came
+/// last: it is heard 2 s after the start, and 33 probes follow (see the next test), of which all fail with
+/// (1 - 0.372)^33 = 2e-7. The seeds are fixed: this draws nothing new at each run. The first one has once failed.
+#[test]
+fn two_homes_get_through_heavy_loss() {
+    let scattered = (1..=1000u64).map(|n| n.wrapping_mul(0xbf58_476d_1ce4_e5b9));
+    let seeds: Vec<u64> = [9_484_973_627_285_010_866].into_iter().chain(scattered).collect();
+    for (loss, bob_later) in [(39, 1999), (39, 20), (33, 340), (10, 1000)] {
+        for seed in &seeds {
+            let mut world = World::new(Some(Nat::home()), Some(Nat::home()), false).seed(*seed);
+            world.loss_percent = loss;
+            world.introduce_both(ms(20), ms(bob_later), Duration::from_secs(12));
+            for who in [ALICE, BOB] {
+                let punched = world.events[who].iter().any(|(_, event)| matches!(event, Event::Punched { .. }));
+                assert!(punched, "seed {seed}, loss {loss} %, {bob_later} ms: {:?}", world.events);
+            }
         }
     }
+}
+
+#[test]
+fn a_peer_that_was_heard_is_probed_to_the_end_with_what_the_budget_has() {
+    let mut world = World::new(Some(Nat::home()), Some(Nat::home()), false);
+    world.introduce(ALICE, true);
+    world.run_for(Duration::from_secs(2));
+    let bob = Credential::new(&pairing_of_alice().peer_probe_key(IntroductionId(7)));
+    let probe = stun::encode_probe(TransactionId([1; 12]), &username(IntroductionId(7)), &bob);
+    // He has his path, and is not there any more to answer.
+    let reflexive = world.sent[ALICE].last().expect("a probe").1;
+    world.inject(ALICE, reflexive, &probe);
+    let answered = world.sent[ALICE].len();
+    world.run_for(PUNCHING_TIMEOUT);
+    let times: Vec<Duration> = world.sent[ALICE][answered - 1..].iter().map(|(at, _)| *at).collect();
+    assert_eq!(times.len(), 33, "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= ms(250)), "{times:?}");
+    assert!(*times.last().expect("a probe") >= ms(9900), "{times:?}");
+    let probes = world.agents[ALICE].as_ref().map(|alice| alice.report().of(Strategy::Plain).packets);
+    assert!(probes <= Some(BUDGET), "{probes:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_bounds_hold(seed: u64, loss in 0u64..100, steps in proptest::collection::vec((0u8..6, 0u64..30_000), 1..40)) {
