@@ -203,10 +203,11 @@ impl Rounds {
         self.phase = Phase::Looking { many };
     }
 
-    /// After the first round everything is as if there had been no hint.
+    /// After the first round everything is as if there had been no hint; but a volley that has left counts, as its birthday run
+    /// does: the next one has to come at another time.
     fn forget_hint(&mut self) {
         if std::mem::take(&mut self.extra) {
-            (self.doubtful, self.hopeless, self.volleys) = (false, 0, 0);
+            (self.doubtful, self.hopeless) = (false, 0);
         }
     }
 
