@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use e2e::talking::{SOON, in_two_homes};
-use e2e::{Person, Running, World};
-use netsim::netns::in_namespaces;
+use e2e::talking::SOON;
+use e2e::{Person, Running, World, router_of};
+use netsim::netns::{Router, in_namespaces};
 use serde_json::Value;
 
 /// Lines typed that have not been echoed yet: what a person's terminal would hold.
@@ -119,13 +119,25 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn every_word_arrives_once_and_in_order_while_everybody_is_killed_again_and_again() {
+    torture(Router::home);
+}
+
+/// Random ports on both sides: nothing but the relay carries.
+#[test]
+fn the_same_where_there_is_no_direct_path() {
+    torture(Router::corporate);
+}
+
+fn torture(router: fn() -> Router) {
     let seed = number("PUNCHLINE_SEED", u64::from(std::process::id()));
     let count = usize::try_from(number("PUNCHLINE_MESSAGES", 200)).expect("a number of messages");
     println!("PUNCHLINE_SEED={seed} PUNCHLINE_MESSAGES={count}");
     in_namespaces(|| {
         let mut dice = Dice(seed);
         let mut world = World::new()?;
-        let (alice, bob) = in_two_homes(&world)?;
+        let alice = world.alice(&router_of(&world, "a", router())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", router())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
         let mut talkers = [Talker::new(&alice, &bob, count)?, Talker::new(&bob, &alice, count)?];
         let (mut kills, mut next_kill) = (0, Instant::now() + dice.between(500, 3000));
         // Twelve kills at least, and then peace: what is left must arrive.
