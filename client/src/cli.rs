@@ -214,6 +214,9 @@ pub struct History {
     /// The last so many
     #[arg(short = 'n', long, value_name = "N", default_value = "50", conflicts_with = "all")]
     pub last: usize,
+    /// Those before the message of this number, as --json shows it
+    #[arg(long, value_name = "NUMBER", conflicts_with = "all")]
+    pub before: Option<i64>,
     /// All of it
     #[arg(long)]
     pub all: bool,
