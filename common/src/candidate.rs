@@ -64,6 +64,8 @@ pub struct Contents {
     pub mapped: Option<SocketAddr>,
     /// The sender talks through the relay alone: it sends no probe and answers none.
     pub relay_only: bool,
+    /// The sender has no connection with the recipient through the relay, nor a handshake: if the recipient has one, it is dead.
+    pub unconnected: bool,
 }
 
 impl Contents {
@@ -148,6 +150,7 @@ mod tests {
             prediction: Some(longest.clone()),
             mapped: Some(six),
             relay_only: true,
+            unconnected: true,
         };
         assert_eq!(pack(Contents::default()).len(), BOX);
         assert_eq!(pack(full.clone()).len(), BOX);

@@ -206,12 +206,12 @@ impl Home {
     }
 
     /// Our host candidates and the mapped one, for this contact's eyes; or that there are none to be had.
-    pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8]) -> Vec<u8> {
+    pub(super) fn sealed_candidates(&mut self, pairing: &Pairing, context: &[u8], unconnected: bool) -> Vec<u8> {
         let ours = match self.relay_only {
             true => Contents::relay_only(),
             false => Contents { mapped: self.mapped, ..Contents::hosts(self.hosts.clone()) },
         };
-        self.seal(pairing, context, ours)
+        self.seal(pairing, context, Contents { unconnected, ..ours })
     }
 
     /// A box for this contact's eyes; empty if there is no randomness.

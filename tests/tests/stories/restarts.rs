@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use e2e::talking::say;
 use e2e::{Running, World, router_of};
 use netsim::netns::{Router, in_namespaces};
 
@@ -56,6 +57,30 @@ fn a_client_that_was_killed_and_restarted_is_reachable_again() {
         alices.expect("receipt", SOON);
         say_both(&mut alices, &mut bobs);
         assert_eq!(heard(&mut bobs, "Are you still there?"), 1, "a message is shown once");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_was_killed_is_reached_again_through_the_relay_whoever_dials() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        // Random ports on both sides: nothing but the relay carries.
+        let alice = world.alice(&router_of(&world, "a", Router::corporate())?.host("alice")?)?;
+        let bob = world.bob(&router_of(&world, "b", Router::corporate())?.host("bob")?)?;
+        world.acquaint(&alice, &bob)?;
+        for (one, other) in [(&alice, &bob), (&bob, &alice)] {
+            let mut theirs = other.run()?;
+            theirs.expect("registered", SOON);
+            let mut ours = one.chat(other)?;
+            ours.expect_that("the relay", SOON, |event| event["event"] == "path" && event["kind"] == "relayed");
+            say(&mut ours, &mut theirs, "Before.");
+            theirs.kill();
+            // One dials, the other waits to be dialled; neither knows that its connection is dead.
+            let mut theirs = other.run()?;
+            theirs.expect("registered", SOON);
+            say(&mut ours, &mut theirs, "After.");
+        }
         Ok(())
     });
 }

@@ -349,7 +349,7 @@ fn a_contact_cannot_aim_us_at_a_victim_by_calling_it_its_own() {
             alone.trickle(
                 0,
                 introduction,
-                Contents { addresses, prediction: Some(prediction), mapped, relay_only: false },
+                Contents { addresses, prediction: Some(prediction), mapped, ..Contents::default() },
             );
         }
         alone.run_for(Duration::from_millis(if n < 20 { 100 } else { 2000 }));

@@ -350,7 +350,8 @@ fn say(
     answers: bool,
     home: &mut Home,
 ) -> Option<Vec<u8>> {
-    let sealed = home.sealed_candidates(pairing, &context(introduction));
+    // There is no relay here that a connection could go through.
+    let sealed = home.sealed_candidates(pairing, &context(introduction), false);
     let tag = pairing.own_call_tag(own, theirs, answers);
     (!sealed.is_empty()).then(|| Call { answers, from: own, to: theirs, tag, sealed }.encode())
 }

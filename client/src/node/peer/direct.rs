@@ -31,6 +31,9 @@ impl Peer {
     pub(in crate::node) fn trickled(&mut self, trickle: &Trickle, now: Instant, home: &mut Home) {
         let contents = self.open(&trickle_context(trickle.introduction), &trickle.sealed);
         if self.introduction == Some(trickle.introduction) {
+            if contents.unconnected {
+                self.renew_relayed(home);
+            }
             if contents.relay_only {
                 return self.stay_relayed(self.channel.is_some(), false, now, home);
             }
@@ -49,7 +52,8 @@ impl Peer {
         if let Some(introduction) = self.punching.as_ref().map(|live| live.introduction)
             && self.punches_for_rendezvous()
         {
-            let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction));
+            let unconnected = self.is_unconnected();
+            let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction), unconnected);
             home.ask(ToServer::Trickle(Trickle { introduction, sealed }));
         } else if !self.busy() && self.lines.stands(Route::Relayed) {
             self.introduce(now, home);

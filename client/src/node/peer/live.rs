@@ -83,7 +83,7 @@ impl Live {
     /// What the peer has sealed for us, and what the rendezvous knows of it. A mapped port counts only where the rendezvous sees
     /// the peer: nobody can have a stranger's address probed as long as a reflexive one is.
     pub(super) fn learn(&mut self, contents: Contents, reflexive: &[SocketAddr], now: Instant) {
-        let Contents { addresses, prediction, mapped, relay_only: _ } = contents;
+        let Contents { addresses, prediction, mapped, .. } = contents;
         let mapped = mapped.filter(|address| Some(canonical(*address).ip()) == self.seen_at);
         let of_kind = |kind| move |address| Candidate { kind, address };
         let hosts = addresses.into_iter().map(of_kind(CandidateKind::Host));

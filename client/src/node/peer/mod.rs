@@ -185,7 +185,7 @@ impl Peer {
             request,
             peer: self.id,
             capability: self.pairing.capability(rendezvous),
-            sealed: home.sealed_candidates(&self.pairing, &context),
+            sealed: home.sealed_candidates(&self.pairing, &context, self.is_unconnected()),
             envelope: home.envelope(self.id, &context, &self.letter),
         };
         home.ask(ToServer::Introduce(introduce));
@@ -243,7 +243,7 @@ impl Peer {
         self.introduction = Some(introduction.id);
         let request = request_context(home.rendezvous);
         let contents = self.open(&request, &introduction.sealed);
-        let peer_knows = contents.relay_only;
+        let (peer_knows, unconnected) = (contents.relay_only, contents.unconnected);
         if home.relay_only || contents.relay_only {
             let (peer, by, addresses) = (self.id, Introducer::Rendezvous, Vec::new());
             home.tell(NodeEvent::Introduced { peer, by, requested, addresses });
@@ -258,14 +258,15 @@ impl Peer {
         // Who asked has sent them with the request, but for a port that was mapped since.
         let mapped_since = home.mapped.is_some() && home.mapped != self.asked_with;
         if !peer_knows && (introduction.role == Role::Responder || mapped_since) {
-            let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction.id));
+            let unconnected = self.is_unconnected();
+            let sealed = home.sealed_candidates(&self.pairing, &trickle_context(introduction.id), unconnected);
             home.ask(ToServer::Trickle(Trickle { introduction: introduction.id, sealed }));
         }
         self.open_letter(&request, &introduction.envelope, home);
         if let Some(channel) = introduction.relay {
             self.use_channel(channel, home);
-            if self.unpunched.is_some() {
-                self.renew_relayed(channel, home);
+            if self.unpunched.is_some() || unconnected {
+                self.renew_relayed(home);
             }
         }
     }

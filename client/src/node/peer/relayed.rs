@@ -27,13 +27,19 @@ impl Peer {
         }
     }
 
-    /// Somebody asked although there is nothing to ask for while the relay carries: one of us was restarted and has none of
-    /// the other's connections, or doubts the one that stands.
-    pub(super) fn renew_relayed(&mut self, channel: RelayChannel, home: &mut Home) {
+    /// The connection that we have is one that the peer does not know, because it was restarted, or one that a side doubts: another
+    /// takes its place. If there is none it has been dialled already.
+    pub(super) fn renew_relayed(&mut self, home: &mut Home) {
+        let Some(channel) = self.channel else { return };
         let (way, pair) = (Way::Channel(channel), Pair { socket: SocketId::MAIN, remote: channel.address() });
         if self.dials(home) && !self.lines.shakes_hands(way) {
             self.dial(way, pair, self.expected_rtt(Route::Relayed, home), home);
         }
+    }
+
+    /// Is there no connection through the relay, nor one on its way?
+    pub(super) fn is_unconnected(&self) -> bool {
+        self.channel.is_none_or(|channel| !self.lines.reaches(Way::Channel(channel), channel.address()))
     }
 
     /// The server relays nothing over this channel any more.
