@@ -156,9 +156,14 @@ fn correspondent(data: &DataDir, asked: &str) -> Result<Who, Failure> {
     }
 }
 
+/// A peer as it is shown.
+fn who(contacts: &Contacts, peer: PeerId) -> Who {
+    Who { peer, name: contacts.name_of(peer).map(str::to_owned) }
+}
+
 /// A message of the store as it is shown.
 fn kept(contacts: &Contacts, message: Message) -> Event {
-    let who = Who { peer: message.peer, name: contacts.name_of(message.peer).map(str::to_owned) };
+    let who = who(contacts, message.peer);
     let dir = match message.direction {
         store::Direction::Received => Direction::In,
         store::Direction::Sent => Direction::Out,

@@ -1,9 +1,9 @@
 //! `punchline outbox`: what waits for its receipt; `cancel` takes one back.
 
-use super::{Context, Stop, kept};
+use super::{Context, Stop, kept, who};
 use crate::cli::{Outbox, OutboxAction};
 use crate::exit::Failure;
-use crate::output::{Event, Who, sanitize};
+use crate::output::{Event, sanitize};
 use crate::store::{Message, NotCancelled};
 
 /// Digits of an id that must be given at least.
@@ -27,7 +27,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: Outbox) -> Result<()
                     return Err(Failure::other("too late: it has just been delivered, or taken back").into());
                 }
             }
-            let who = Who { peer: message.peer, name: contacts.name_of(message.peer).map(str::to_owned) };
+            let who = who(&contacts, message.peer);
             context.show(&Event::Cancelled { who, id: message.id.to_string(), text: message.text })?;
         }
     }

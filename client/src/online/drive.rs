@@ -48,6 +48,7 @@ pub struct Setup<'a> {
 pub async fn drive(setup: Setup<'_>, room: Room, task: impl Task, printer: &mut Printer) -> End {
     let stop = crate::system::stop_requested()
         .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
+    let contacts = setup.config.contacts.clone();
     let (node, events) = Node::start(setup.config).await.map_err(|error| Failure::other(error.to_string()))?;
     let input = match setup.reads_input {
         true => Some(input::lines().map_err(|error| Failure::other(format!("cannot read the input: {error}")))?),
@@ -62,7 +63,7 @@ pub async fn drive(setup: Setup<'_>, room: Room, task: impl Task, printer: &mut 
         contacts: Watch::new(setup.data.contacts_file()),
     };
     let end = match driver.show(&setup.greeting) {
-        Ok(()) => driver.run(setup.data, &node, events, input, stop).await,
+        Ok(()) => driver.run(setup.data, &contacts, &node, events, input, stop).await,
         Err(gone) => Err(gone),
     };
     node.shutdown().await;
@@ -83,6 +84,7 @@ impl<T: Task> Driver<'_, T> {
     async fn run(
         &mut self,
         data: &DataDir,
+        contacts: &[PeerId],
         node: &Node,
         mut events: mpsc::Receiver<NodeEvent>,
         mut input: Option<mpsc::Receiver<Line>>,
@@ -91,8 +93,7 @@ impl<T: Task> Driver<'_, T> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(stop);
-        let contacts = data.contacts().map(|contacts| contacts.ids()).unwrap_or_default();
-        if let Some(end) = self.resume(node, &contacts)? {
+        if let Some(end) = self.resume(node, contacts)? {
             return Ok(end);
         }
         loop {

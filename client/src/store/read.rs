@@ -15,6 +15,11 @@ pub(super) const COLUMNS: &str =
 /// gives the order.
 const OF: &str = "message.peer = (SELECT peer FROM peer WHERE id = ?1)";
 
+/// Of that conversation, or of all.
+pub(super) fn of(peer: Option<PeerId>) -> &'static str {
+    if peer.is_some() { OF } else { "?1 IS NULL" }
+}
+
 /// Which part of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
@@ -55,7 +60,8 @@ impl Store {
         // By its own index: SQLite would rather go through all messages, which are in the right order already.
         let select = format!(
             "SELECT {COLUMNS} FROM message INDEXED BY outbox JOIN peer ON peer.peer = message.peer \
-             WHERE sent = 1 AND state = 0 AND (?1 IS NULL OR peer.id = ?1) ORDER BY message.number"
+             WHERE sent = 1 AND state = 0 AND {} ORDER BY message.number",
+            of(peer)
         );
         self.messages(&select, params![peer.as_ref().map(PeerId::as_bytes)])
     }

@@ -8,7 +8,7 @@
 use common::identity::PeerId;
 use rusqlite::{Connection, ToSql, params};
 
-use super::read::{COLUMNS, limit};
+use super::read::{COLUMNS, limit, of};
 use super::{Message, Store, StoreError};
 
 /// Stands behind each text in the index, twice. Text does not contain it, and whoever searches for it finds nothing wrong.
@@ -53,13 +53,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let expression = expression.join(" AND ");
+        let mut conditions = of(peer).to_owned();
         let peer = peer.as_ref().map(PeerId::as_bytes);
         let count = limit(count);
         let mut values: Vec<&dyn ToSql> = vec![&peer, &count];
-        let mut conditions = match peer {
-            Some(_) => "message.peer = (SELECT peer FROM peer WHERE id = ?1)".to_owned(),
-            None => "?1 IS NULL".to_owned(),
-        };
         // Either way from the newest on, so that the count ends the search early; CROSS keeps SQLite from changing the order.
         let (from, order) = if expression.is_empty() {
             ("message", "message.number")

@@ -89,6 +89,13 @@ impl Person {
         command
     }
 
+    /// A file to read this from.
+    fn input(&self, input: &[u8]) -> fs::File {
+        let file = self.folder.path().join("input");
+        fs::write(&file, input).expect("written");
+        fs::File::open(&file).expect("there")
+    }
+
     /// Runs a command to its end, without input.
     pub(crate) fn punchline<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, arguments: I) -> Answer {
         let output = self.command(arguments).stdin(Stdio::null()).output().expect("the program starts");
@@ -105,10 +112,7 @@ impl Person {
         arguments: I,
         input: &[u8],
     ) -> Answer {
-        let file = self.folder.path().join("input");
-        fs::write(&file, input).expect("written");
-        let input = fs::File::open(&file).expect("there");
-        let output = self.command(arguments).stdin(input).output().expect("the program starts");
+        let output = self.command(arguments).stdin(self.input(input)).output().expect("the program starts");
         Answer {
             code: output.status.code().expect("not killed"),
             stdout: String::from_utf8(output.stdout).expect("text"),
@@ -122,21 +126,12 @@ impl Person {
         arguments: I,
         input: &[u8],
     ) -> Running {
-        let file = self.folder.path().join("input");
-        fs::write(&file, input).expect("written");
-        let input = fs::File::open(&file).expect("there");
-        let mut command = self.command(arguments);
-        let mut child = command.stdin(input).stdout(Stdio::piped()).spawn().expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped"));
-        Running { child, lines: Some(lines) }
+        Running::begin(self.command(arguments).stdin(self.input(input)))
     }
 
     /// Starts a command that stays.
     pub(crate) fn start<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, arguments: I) -> Running {
-        let mut command = self.command(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped"));
-        Running { child, lines: Some(lines) }
+        Running::begin(self.command(arguments).stdin(Stdio::null()))
     }
 }
 
@@ -147,6 +142,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    fn begin(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Running { child, lines: Some(lines) }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
