@@ -9,6 +9,10 @@
 //! her to the server and on, before any packet has gone between the two. With the introduction both get a
 //! [relay channel](crate::relay), over which they talk until their own path stands, or for good if none does.
 //!
+//! Who is away has a [mailbox](crate::seal) at the server: Alice [asks for a prekey](ToServer::FetchPrekeys) of Bob's, seals to it and
+//! [deposits](ToServer::Deposit) the envelope, again with the capability. The server answers with its signature when it is on
+//! disk. When Bob registers it is [pushed](FromServer::Mail) to him, and deleted when he has [signed](ToServer::Collected) that he has it.
+//!
 //! Who registers as [`relay_only`](Register::relay_only) has no addresses for anybody: neither is told where the other is, and
 //! both talk over the channel. That a peer is one says its own sealed box ([`crate::candidate::Contents`]), not the server.
 
@@ -16,11 +20,14 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::PeerId;
+use crate::identity::{Identity, PeerId};
 use crate::nat::NatProfile;
 use crate::pairing::Capability;
 use crate::path::Strategy;
+use crate::prekey::{Bundle, Prekey};
+use crate::receipt::StoredReceipt;
 use crate::relay::RelayChannel;
+use crate::signature::{BadSignature, Signature};
 
 /// The longest frame either side may send: 1,024 capabilities of 16 bytes and what stands around them fit.
 pub const MAX_CONTROL_FRAME: usize = 24 * 1024;
@@ -30,6 +37,9 @@ pub const MAX_CAPABILITIES: usize = 1024;
 pub const MAX_ADDRESSES: usize = 8;
 /// The longest sealed box: eight addresses, padded, with nonce and tag.
 pub const MAX_SEALED: usize = 320;
+
+/// The most envelopes that one [`Collected`] is for.
+pub const MAX_COLLECTED: usize = 64;
 
 /// Names one introduction. Drawn at random by the server, used by the peers as the user name of their probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +67,14 @@ pub enum ToServer {
     Letter(Letter),
     /// What came of punching, for the [`hint`](Introduction::hint) of others.
     Outcome(Outcome),
+    /// To these keys others may seal while I am away.
+    Prekeys(PublishPrekeys),
+    /// I want a key of a contact to seal to.
+    FetchPrekeys(FetchPrekeys),
+    /// Keep this for a contact.
+    Deposit(Deposit),
+    /// I have these envelopes.
+    Collected(Collected),
 }
 
 /// What a client tells about itself.
@@ -110,6 +128,71 @@ pub struct Letter {
     pub envelope: Vec<u8>,
 }
 
+/// Prekeys for the server to hand out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishPrekeys {
+    /// Takes the place of the one before.
+    pub signed: Prekey,
+    /// These come to those that the server holds, up to [`ONE_TIMES`](crate::prekey::ONE_TIMES) in all.
+    pub one_time: Vec<Prekey>,
+}
+
+/// A request for a contact's prekeys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchPrekeys {
+    /// The client's own number of this request; it comes back in the answer.
+    pub request: u32,
+    /// Whose.
+    pub peer: PeerId,
+    /// The proof that the peer wants it.
+    pub capability: Capability,
+}
+
+/// An envelope for a contact who is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deposit {
+    /// The client's own number of this request; it comes back in the answer.
+    pub request: u32,
+    /// For whom.
+    pub peer: PeerId,
+    /// The proof that the peer wants it.
+    pub capability: Capability,
+    /// Sealed to the peer, at most [`MAX_ENVELOPE`](crate::seal::MAX_ENVELOPE) bytes.
+    pub envelope: Vec<u8>,
+}
+
+/// Names an envelope in a mailbox. Drawn by the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MailId(pub u64);
+
+/// The recipient has these envelopes, and signs that they may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected {
+    /// Which, at most [`MAX_COLLECTED`].
+    pub mails: Vec<MailId>,
+    signature: Signature,
+}
+
+impl Collected {
+    const KIND: &'static str = "collected mail";
+
+    /// `own` has these from this server.
+    pub fn sign(own: &Identity, server: PeerId, mails: Vec<MailId>) -> Self {
+        let signature = Signature::sign(own, Self::KIND, &Self::fact(server, &mails));
+        Collected { mails, signature }
+    }
+
+    /// Does `by` say so, to this server?
+    pub fn verify(&self, by: PeerId, server: PeerId) -> Result<(), BadSignature> {
+        self.signature.verify(by, Self::KIND, &Self::fact(server, &self.mails))
+    }
+
+    fn fact(server: PeerId, mails: &[MailId]) -> Vec<u8> {
+        let mails = mails.iter().flat_map(|mail| mail.0.to_be_bytes());
+        server.as_bytes().iter().copied().chain(mails).collect()
+    }
+}
+
 /// A [`Strategy`] by its number. One that is not known is from a later version, and no broken frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrategyCode(pub u8);
@@ -154,6 +237,24 @@ pub enum FromServer {
         /// The request that this answers.
         request: u32,
     },
+    /// What this server keeps for the absent; once after each registration, if it keeps anything.
+    Mailbox(MailboxTerms),
+    /// The answer to [`ToServer::FetchPrekeys`].
+    Prekeys {
+        /// The request that this answers.
+        request: u32,
+        /// `None`: unknown, not a contact, or none there, which look the same to a stranger.
+        bundle: Option<Box<Bundle>>,
+    },
+    /// The answer to [`ToServer::Deposit`].
+    Deposited {
+        /// The request that this answers.
+        request: u32,
+        /// What became of it.
+        outcome: DepositOutcome,
+    },
+    /// An envelope that was kept for you. It comes again at each registration until you say that you have it.
+    Mail(Mail),
     /// A newer registration of your key has taken your place; do not come back by yourself.
     Replaced,
     /// The server is about to stop; it will be back, or it won't.
@@ -174,6 +275,41 @@ pub struct Registered {
     pub observed: SocketAddr,
     /// The server's STUN endpoints, for NAT discovery (RFC 5780).
     pub stun: StunEndpoints,
+    /// The server's clock, in seconds since 1970: a client whose clock is wrong can say so.
+    pub now_s: u64,
+}
+
+/// What a server keeps for the absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxTerms {
+    /// For how long it keeps an envelope that nobody collects, in seconds.
+    pub keeps_s: u32,
+    /// So many one-time prekeys of yours are there.
+    pub one_time_prekeys: u16,
+    /// So many envelopes wait for you, and come now.
+    pub waiting: u32,
+}
+
+/// What became of a deposit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DepositOutcome {
+    /// It is on disk.
+    Stored(StoredReceipt),
+    /// The peer is unknown, not a contact, or wants no mail here, which look the same to a stranger.
+    Refused,
+    /// Nothing more is taken of this sender now, or at all: come back later.
+    Full,
+}
+
+/// An envelope out of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mail {
+    /// The server's name for it.
+    pub id: MailId,
+    /// Who deposited it, as the server says. The envelope opens only if that is true.
+    pub sender: PeerId,
+    /// Sealed to you.
+    pub envelope: Vec<u8>,
 }
 
 /// Where a server answers STUN.
@@ -270,5 +406,33 @@ impl CloseCode {
         [Done, Draining, Replaced, Protocol, RateLimited, Full, Slow, Silent]
             .into_iter()
             .find(|known| u64::from(known.code()) == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_says_that_mail_was_collected_and_not_elsewhere() {
+        let [bob, mallory, server] = [2, 3, 9].map(|n| Identity::from_seed(&[n; 32]));
+        let collected = Collected::sign(&bob, server.peer_id(), vec![MailId(1), MailId(2)]);
+        assert_eq!(collected.verify(bob.peer_id(), server.peer_id()), Ok(()));
+        assert!(collected.verify(mallory.peer_id(), server.peer_id()).is_err());
+        assert!(collected.verify(bob.peer_id(), mallory.peer_id()).is_err(), "another server");
+        let more = Collected { mails: vec![MailId(1), MailId(3)], ..collected };
+        assert!(more.verify(bob.peer_id(), server.peer_id()).is_err());
+    }
+
+    #[test]
+    fn the_longest_of_each_fits_into_a_frame() {
+        let own = Identity::from_seed(&[1; 32]);
+        let envelope = vec![255; crate::seal::MAX_ENVELOPE];
+        let mail = FromServer::Mail(Mail { id: MailId(u64::MAX), sender: own.peer_id(), envelope });
+        crate::wire::encode(&mail, MAX_CONTROL_FRAME).expect("it fits");
+        let secret = crate::prekey::PrekeySecret::new(u64::MAX, [1; 32], true, u64::MAX);
+        let one_time = vec![secret.public(&own); crate::prekey::ONE_TIMES];
+        let prekeys = ToServer::Prekeys(PublishPrekeys { signed: secret.public(&own), one_time });
+        crate::wire::encode(&prekeys, MAX_CONTROL_FRAME).expect("it fits");
     }
 }

@@ -18,7 +18,8 @@
 //!
 //! Over the punched path the two open QUIC, and say [`session`] frames to each other, or measure the line ([`speed`]). Before that, and where there is no
 //! such path, they do the same through the rendezvous ([`relay`]), which is reached over TCP where UDP is blocked ([`tunnel`]); and the very first words travel with the introduction,
-//! sealed ([`seal`]).
+//! sealed ([`seal`]). For who is away the same envelope waits in the mailbox of the rendezvous, sealed to a [`prekey`]. Whoever has
+//! something says so in a signed [`receipt`].
 //!
 //! # The rules
 //!
@@ -28,7 +29,7 @@
 //!
 //! # Limits
 //!
-//! One component. What punching does not try is said in [`path`]. The mailbox is not here yet.
+//! One component. What punching does not try is said in [`path`].
 
 pub mod candidate;
 pub mod datagram;
@@ -42,10 +43,13 @@ pub mod nat;
 pub mod pairing;
 pub mod path;
 pub mod prediction;
+pub mod prekey;
 pub mod reach;
+pub mod receipt;
 pub mod relay;
 pub mod seal;
 pub mod session;
+pub mod signature;
 pub mod speed;
 pub mod stun;
 pub mod tls;

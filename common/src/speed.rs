@@ -146,6 +146,6 @@ mod tests {
             SpeedFrame::Counted { arrived: Arrived { bytes: 300, micros: 2 }, last: false },
         ];
         let bytes: Vec<u8> = frames.iter().flat_map(|f| wire::encode(f, MAX_SPEED_FRAME).expect("short")).collect();
-        insta::assert_snapshot!(data_encoding::HEXLOWER.encode(&bytes), @"0300040007882703000101030002030103000506ac020200");
+        insta::assert_snapshot!(data_encoding::HEXLOWER.encode(&bytes), @"0400040007882704000101040002030104000506ac020200");
     }
 }

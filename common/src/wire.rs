@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version that this build speaks. A change of any message is a new version.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 const HEADER: usize = 3;
 
 /// Why a frame was refused. The connection it came on is of no further use.
@@ -103,7 +103,7 @@ mod tests {
         let mut reader = FrameReader::new(100);
         reader.push(&[9]);
         let error = reader.poll::<u32>().expect_err("version 9");
-        insta::assert_snapshot!(error, @"the other side speaks version 9 of the protocol, this program speaks 3; update the older one");
+        insta::assert_snapshot!(error, @"the other side speaks version 9 of the protocol, this program speaks 4; update the older one");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::identity::Identity;
 use common::introduction::{CloseCode, StunEndpoints};
@@ -186,7 +186,9 @@ impl Rendezvous {
             sockets.push(socket.clone());
         }
         let forwarder = Arc::new(Forwarder::new(Switch::new(quota, own), sockets));
-        let mut server = Server::new(limits, draw).with_memory(Memory::new(getrandom::u64()?));
+        let mut server = Server::new(limits, draw)
+            .with_calendar(Instant::now().into_std(), unix_seconds())
+            .with_memory(Memory::new(getrandom::u64()?));
         if config.relay {
             server = server.with_relay(Channels::new(limits.relay_channels));
         }
@@ -446,4 +448,9 @@ fn quic_config(identity: &Identity) -> Result<ServerConfig, StartError> {
     // First packets wait only for the accept loop; a client's Initial flight is two datagrams at most.
     config.max_incoming(HANDSHAKES).incoming_buffer_size(8 * 1024).incoming_buffer_size_total(4 << 20);
     Ok(config)
+}
+
+/// The calendar, as seconds since 1970; a machine that is not set yet may say anything.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -12,8 +12,8 @@ use std::time::Instant;
 use common::candidate::canonical;
 use common::identity::PeerId;
 use common::introduction::{
-    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Outcome, Register,
-    Registered, Role, StunEndpoints, ToServer, Trickle,
+    CloseCode, Deposit, DepositOutcome, ErrorCode, FetchPrekeys, FromServer, Introduce, Introduction, IntroductionId,
+    Letter, MAX_SEALED, Outcome, Register, Registered, Role, StunEndpoints, ToServer, Trickle,
 };
 use common::nat::NatProfile;
 use common::pairing::Capability;
@@ -81,6 +81,8 @@ pub struct Server {
     channels: Option<Channels>,
     /// `None` if this server remembers nothing.
     memory: Option<Memory>,
+    /// A moment, and what the calendar said then.
+    calendar: Option<(Instant, u64)>,
     changes: VecDeque<Change>,
     outputs: VecDeque<Output>,
     draw: Draw,
@@ -102,6 +104,7 @@ impl Server {
             budgets: Budgets::default(),
             channels: None,
             memory: None,
+            calendar: None,
             changes: VecDeque::new(),
             outputs: VecDeque::new(),
             draw,
@@ -118,6 +121,16 @@ impl Server {
     pub fn with_memory(mut self, memory: Memory) -> Self {
         self.memory = Some(memory);
         self
+    }
+
+    /// At this moment it is so many seconds since 1970.
+    pub fn with_calendar(mut self, now: Instant, now_s: u64) -> Self {
+        self.calendar = Some((now, now_s));
+        self
+    }
+
+    fn now_s(&self, now: Instant) -> u64 {
+        self.calendar.map_or(0, |(then, then_s)| then_s + now.saturating_duration_since(then).as_secs())
     }
 
     /// Somebody who holds the key of `peer` has connected from there, at an address whose STUN endpoints are these.
@@ -151,6 +164,15 @@ impl Server {
                 ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
                 ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
                 ToServer::Letter(letter) => self.letter(peer, letter, now),
+                ToServer::Prekeys(_) | ToServer::Collected(_) => Ok(()),
+                ToServer::FetchPrekeys(FetchPrekeys { request, .. }) => {
+                    self.send(connection, FromServer::Prekeys { request, bundle: None });
+                    Ok(())
+                }
+                ToServer::Deposit(Deposit { request, .. }) => {
+                    self.send(connection, FromServer::Deposited { request, outcome: DepositOutcome::Refused });
+                    Ok(())
+                }
                 ToServer::Outcome(outcome) => {
                     self.outcome(connection, peer, outcome, now);
                     Ok(())
@@ -195,8 +217,8 @@ impl Server {
         state.moving = None;
         state.location.address = observed;
         if state.registered {
-            let registered = Registered { observed, stun: state.stun };
-            let (peer, location) = (state.peer, state.location);
+            let (peer, location, stun) = (state.peer, state.location, state.stun);
+            let registered = Registered { observed, stun, now_s: self.now_s(now) };
             self.registry.moved(&peer, observed);
             self.changes.push_back(Change::Move(peer, Some(location)));
             self.send(connection, FromServer::Registered(registered));
@@ -293,7 +315,7 @@ impl Server {
         if let Some(state) = self.connections.get_mut(&connection) {
             state.registered = true;
         }
-        self.send(connection, FromServer::Registered(Registered { observed, stun }));
+        self.send(connection, FromServer::Registered(Registered { observed, stun, now_s: self.now_s(now) }));
         self.changes.push_back(Change::Move(peer, Some(location)));
         self.consent_changed(peer);
         Ok(())

@@ -206,6 +206,7 @@ impl Online {
             contacts: self.contacts.iter().count(),
             who: with,
         };
+        let room = Room::new(self.identity.clone(), self.contacts.clone(), status);
         let config = NodeConfig {
             certificate,
             identity: self.identity,
@@ -226,6 +227,6 @@ impl Online {
             greeting,
             reads_input,
         };
-        drive(setup, Room::new(self.contacts, status), task, context.printer).await
+        drive(setup, room, task, context.printer).await
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{VecDeque, vec_deque};
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
+use common::receipt::Claim;
 use common::seal::MAX_CONTENT;
-use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
+use common::session::{Content, MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
 
 use super::seen::Seen;
 use super::session::{Change, Session};
@@ -25,17 +26,24 @@ const PATIENCE_IN_RTTS: u32 = 4;
 /// A message of ours that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Its name.
-    pub id: MessageId,
-    /// When it was written, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// What.
-    pub text: String,
+    /// What is said.
+    pub post: Post,
 }
 
 impl Outgoing {
     fn frame(&self) -> PeerFrame {
-        PeerFrame::Message { id: self.id, at_ms: self.at_ms, text: self.text.clone() }
+        PeerFrame::Post(self.post.clone())
+    }
+
+    fn id(&self) -> MessageId {
+        self.post.id
+    }
+
+    fn text(&self) -> &str {
+        match &self.post.content {
+            Content::Text { text, .. } | Content::Edit { text, .. } => text,
+            Content::Delete { .. } | Content::Reaction { .. } | Content::Void => "",
+        }
     }
 }
 
@@ -47,7 +55,7 @@ impl<'a> Iterator for Outstanding<'a> {
     type Item = (MessageId, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|message| (message.id, message.text.as_str()))
+        self.0.next().map(|message| (message.id(), message.text()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -81,6 +89,8 @@ pub(super) struct Conversation {
     /// They have gone in answer to a letter of the peer.
     letter_answered: bool,
     queue: VecDeque<Outgoing>,
+    /// Where our own words go on: the stream, and the number of the next.
+    next: (StreamId, u64),
     /// What was taken back and may be on its way all the same.
     cancelled: Seen,
     seen: Seen,
@@ -97,6 +107,7 @@ impl Conversation {
             letter: Vec::new(),
             letter_answered: false,
             queue: VecDeque::new(),
+            next: (StreamId(0), 1),
             cancelled: Seen::default(),
             seen: Seen::default(),
         }
@@ -114,7 +125,10 @@ impl Conversation {
             effects.push(Effect::Refused { peer: self.peer, id, why });
             return;
         }
-        self.queue.push_back(Outgoing { id, at_ms, text });
+        let (stream, seq) = self.next;
+        self.next.1 += 1;
+        let content = Content::Text { text, reply_to: None };
+        self.queue.push_back(Outgoing { post: Post { id, stream, seq, at_ms, content } });
         self.ask_for_session(effects);
         self.fill(now, effects);
     }
@@ -174,37 +188,43 @@ impl Conversation {
             }
         }
         match frame {
-            PeerFrame::Hello { name } => effects.push(Effect::PeerName { peer, name }),
-            // Longer than the protocol allows: neither shown nor acknowledged.
-            PeerFrame::Message { text, .. } if text.len() > MAX_TEXT => {}
-            PeerFrame::Message { id, at_ms, text } => {
+            PeerFrame::Hello { name, .. } => effects.push(Effect::PeerName { peer, name }),
+            // Not what the protocol allows: neither shown nor acknowledged.
+            PeerFrame::Post(post) if !post.is_valid() => {}
+            PeerFrame::Post(post) => {
+                let (id, digest) = (post.id, post.digest());
                 if self.seen.insert(id) {
-                    effects.push(Effect::ShowIncoming { peer, id, at_ms, text });
+                    effects.push(Effect::ShowIncoming { peer, post });
                 }
                 // After showing: a receipt never speaks of something that was not shown.
-                self.answer(via, PeerFrame::Receipt { id }, effects);
+                self.acknowledge(via, id, digest, effects);
             }
-            PeerFrame::Receipt { id } => self.receipt(id, now, effects),
-            PeerFrame::Ping { nonce } => self.answer(via, PeerFrame::Pong { nonce }, effects),
+            PeerFrame::Receipt(receipt) => {
+                if let Claim::Device { posts } = receipt.claim {
+                    posts.into_iter().for_each(|(id, _)| self.receipt(id, now, effects));
+                }
+            }
+            PeerFrame::Missing { .. } => {}
+            PeerFrame::Ping { nonce } => {
+                if let Via::Session(route) = via {
+                    effects.push(Effect::Send { peer, route, frame: PeerFrame::Pong { nonce } });
+                }
+            }
             PeerFrame::Pong { nonce: PROOF } => {}
             PeerFrame::Pong { nonce } => effects.push(Effect::Pong { peer, via, nonce }),
         }
     }
 
-    /// Answers the way that the question came, so that the peer learns which ways there are.
-    fn answer(&mut self, via: Via, frame: PeerFrame, effects: &mut Vec<Effect>) {
+    /// Answers the way that the post came, so that the peer learns which ways there are.
+    fn acknowledge(&mut self, via: Via, id: MessageId, digest: PostDigest, effects: &mut Vec<Effect>) {
         let peer = self.peer;
-        match via {
-            Via::Session(route) => effects.push(Effect::Send { peer, route, frame }),
-            Via::Letter => {
-                // What we have to say ourselves goes in front: somebody who has come to say one thing leaves when it is
-                // acknowledged.
-                let own = if std::mem::replace(&mut self.letter_answered, true) { 0 } else { self.letter.len() };
-                let mut frames: Vec<_> = self.queue.iter().take(own).map(Outgoing::frame).collect();
-                frames.push(frame);
-                effects.push(Effect::Reply { peer, frames });
-            }
+        // What we have to say ourselves goes in front: somebody who has come to say one thing leaves when it is
+        // acknowledged.
+        if via == Via::Letter && !std::mem::replace(&mut self.letter_answered, true) && !self.letter.is_empty() {
+            let frames = self.queue.iter().take(self.letter.len()).map(Outgoing::frame).collect();
+            effects.push(Effect::Reply { peer, frames });
         }
+        effects.push(Effect::Acknowledge { peer, via, id, digest });
     }
 
     fn receipt(&mut self, id: MessageId, now: Instant, effects: &mut Vec<Effect>) {
@@ -217,7 +237,7 @@ impl Conversation {
 
     /// Takes a message out of the queue, if it is there.
     fn take_out(&mut self, id: MessageId, now: Instant) -> bool {
-        let Some(position) = self.queue.iter().position(|message| message.id == id) else { return false };
+        let Some(position) = self.queue.iter().position(|message| message.id() == id) else { return false };
         self.queue.remove(position);
         for carrier in &mut self.carriers {
             // A receipt may also speak of a message that an earlier connection carried and this one has not yet.
@@ -268,9 +288,9 @@ impl Conversation {
             }
         }
         let letter = if self.session.relies_on().is_none() { self.letter_length() } else { 0 };
-        if !self.letter.iter().eq(self.queue.iter().take(letter).map(|message| &message.id)) {
+        if !self.letter.iter().eq(self.queue.iter().take(letter).map(|message| &message.post.id)) {
             self.letter_answered = false;
-            self.letter = self.queue.iter().take(letter).map(|message| message.id).collect();
+            self.letter = self.queue.iter().take(letter).map(Outgoing::id).collect();
             let frames = self.queue.iter().take(letter).map(Outgoing::frame).collect();
             effects.push(Effect::Letter { peer, frames });
         }
@@ -280,7 +300,7 @@ impl Conversation {
     fn letter_length(&self) -> usize {
         let mut room = MAX_CONTENT - AROUND_TEXT;
         let fits = |message: &&Outgoing| {
-            room = room.saturating_sub(message.text.len() + AROUND_TEXT);
+            room = room.saturating_sub(message.text().len() + AROUND_TEXT);
             room > 0
         };
         self.queue.iter().take(LETTER).take_while(fits).count()

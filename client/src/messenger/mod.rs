@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
+use common::session::{MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, Via};
 
 use conversation::Conversation;
 pub use conversation::Outgoing;
@@ -90,7 +90,7 @@ pub enum Input {
         /// Which.
         route: Route,
     },
-    /// A frame came.
+    /// A frame came. The caller has verified a receipt's signature.
     Frame {
         /// From whom.
         peer: PeerId,
@@ -116,6 +116,17 @@ pub enum Effect {
         route: Route,
         /// What.
         frame: PeerFrame,
+    },
+    /// This post is here: sign that, and say it the way that it came.
+    Acknowledge {
+        /// To whom.
+        peer: PeerId,
+        /// Which way.
+        via: Via,
+        /// Its name.
+        id: MessageId,
+        /// What has arrived under it.
+        digest: PostDigest,
     },
     /// Answer a letter by a letter.
     Reply {
@@ -152,16 +163,12 @@ pub enum Effect {
         /// Why.
         why: Reason,
     },
-    /// Show this message: it comes for the first time.
+    /// Show this: it comes for the first time.
     ShowIncoming {
         /// From whom.
         peer: PeerId,
-        /// Its name.
-        id: MessageId,
-        /// When its sender says that it was written, in milliseconds since 1970.
-        at_ms: u64,
         /// What.
-        text: String,
+        post: Post,
     },
     /// The peer's client has the message.
     Delivered {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use common::identity::Identity;
+use common::receipt::{Claim, Receipt};
+use common::session::{Content, StreamId};
 use proptest::prelude::*;
 
 use super::*;
@@ -70,6 +72,7 @@ struct Pipe {
 }
 
 struct Person {
+    identity: Identity,
     id: PeerId,
     messenger: Messenger,
     /// On the way to this person, by route.
@@ -87,6 +90,7 @@ struct Person {
 impl Person {
     fn new(seed: u8) -> Self {
         Person {
+            identity: Identity::from_seed(&[seed; 32]),
             id: Identity::from_seed(&[seed; 32]).peer_id(),
             messenger: Messenger::new(),
             inbound: Default::default(),
@@ -131,6 +135,19 @@ impl World {
                     }
                 }
                 Effect::Reply { frames, .. } => other.post.extend(frames),
+                Effect::Acknowledge { via, id, digest, .. } => {
+                    let claim = Claim::Device { posts: vec![(id, digest)] };
+                    let frame = PeerFrame::Receipt(Receipt::sign(&me.identity, other.id, claim, 0));
+                    match via {
+                        Via::Letter | Via::Mail => other.post.push_back(frame),
+                        Via::Session(route) => {
+                            let pipe = &mut other.inbound[route as usize];
+                            if !pipe.swallowing {
+                                pipe.frames.push_back(frame);
+                            }
+                        }
+                    }
+                }
                 Effect::Letter { frames, .. } => me.letter = frames,
                 Effect::Want { .. } | Effect::Switched { .. } => {}
                 // The path machine finds a swallowing path dead and a sound one alive.
@@ -139,7 +156,7 @@ impl World {
                         self.break_route(route);
                     }
                 }
-                Effect::ShowIncoming { id, .. } => me.shown.push(id),
+                Effect::ShowIncoming { post, .. } => me.shown.push(post.id),
                 Effect::Delivered { id, .. } => me.delivered.push(id),
                 effect => panic!("nobody asked for {effect:?}"),
             }
@@ -206,7 +223,7 @@ impl World {
         let person = &mut self.people[side as usize];
         (person.messenger, person.letter) = (Messenger::new(), Vec::new());
         let waits = person.said.iter().filter(|id| !person.delivered.contains(id));
-        let queue = waits.map(|id| Outgoing { id: *id, at_ms: 0, text: id.to_string() }).collect();
+        let queue = waits.map(|id| Outgoing { post: text(*id, id.to_string()) }).collect();
         let seen = person.shown.clone();
         self.input(side, Input::Resume { peer, queue, seen });
     }
@@ -322,13 +339,27 @@ fn comes(messenger: &mut Messenger, route: Route, frame: PeerFrame, now: Instant
 }
 
 fn receipt(n: u128) -> PeerFrame {
-    PeerFrame::Receipt { id: MessageId(n.to_be_bytes()) }
+    let (bob, id) = (Identity::from_seed(&[9; 32]), MessageId(n.to_be_bytes()));
+    let claim = Claim::Device { posts: vec![(id, text(id, String::new()).digest())] };
+    PeerFrame::Receipt(Receipt::sign(&bob, Identity::from_seed(&[1; 32]).peer_id(), claim, 0))
+}
+
+fn text(id: MessageId, text: String) -> Post {
+    let content = Content::Text { text, reply_to: None };
+    Post { id, stream: StreamId(0), seq: 1, at_ms: 1, content }
+}
+
+fn says(frame: &PeerFrame) -> Option<&str> {
+    match frame {
+        PeerFrame::Post(Post { content: Content::Text { text, .. }, .. }) => Some(text),
+        _ => None,
+    }
 }
 
 /// The messages that these effects send, and how.
 fn sent(effects: &[Effect]) -> Vec<(Route, &str)> {
     let message = |effect| match effect {
-        &Effect::Send { route, frame: PeerFrame::Message { ref text, .. }, .. } => Some((route, text.as_str())),
+        &Effect::Send { route, ref frame, .. } => says(frame).map(|text| (route, text)),
         _ => None,
     };
     effects.iter().filter_map(message).collect()
@@ -351,7 +382,7 @@ fn what_waits_asks_for_a_session_once_and_goes_in_order_when_it_stands() {
 fn a_letter_holds_the_first_messages_that_fit() {
     let now = Instant::now();
     let mut messenger = Messenger::new();
-    let long = "x".repeat(3000);
+    let long = "x".repeat(7000);
     let letters = |effects: Vec<Effect>| match &effects[..] {
         [.., Effect::Letter { frames, .. }] => Some(frames.len()),
         _ => None,
@@ -369,17 +400,17 @@ fn a_letter_is_answered_by_one_with_our_own_words_in_front() {
     say(&mut messenger, 1, "so do I", now);
     let mut comes = |n: u128| {
         let id = MessageId(n.to_be_bytes());
-        let frame = PeerFrame::Message { id, at_ms: 1, text: "I have something to say".into() };
+        let frame = PeerFrame::Post(text(id, "I have something to say".into()));
         messenger.handle(Input::Frame { peer: peer(), via: Via::Letter, frame, rtt: RTT }, now)
     };
     let effects = comes(10);
     assert!(
-        matches!(&effects[..], [Effect::ShowIncoming { .. }, Effect::Reply { frames, .. }]
-            if matches!(&frames[..], [PeerFrame::Message { text, .. }, PeerFrame::Receipt { .. }] if text == "so do I")),
+        matches!(&effects[..], [Effect::ShowIncoming { .. }, Effect::Reply { frames, .. }, Effect::Acknowledge { .. }]
+            if matches!(&frames[..], [frame] if says(frame) == Some("so do I"))),
         "{effects:?}"
     );
     let effects = comes(11);
-    assert!(matches!(&effects[..], [_, Effect::Reply { frames, .. }] if frames.len() == 1), "once: {effects:?}");
+    assert!(matches!(&effects[..], [Effect::ShowIncoming { .. }, Effect::Acknowledge { .. }]), "once: {effects:?}");
 }
 
 #[test]
@@ -535,5 +566,8 @@ fn a_ping_is_answered_the_way_it_came_and_a_name_is_passed_on() {
         [Effect::Send { peer: peer(), route, frame: PeerFrame::Pong { nonce: 7 } }]
     );
     assert_eq!(frame(PeerFrame::Pong { nonce: 8 }), [Effect::Pong { peer: peer(), via, nonce: 8 }]);
-    assert_eq!(frame(PeerFrame::Hello { name: "Bob".into() }), [Effect::PeerName { peer: peer(), name: "Bob".into() }]);
+    assert_eq!(
+        frame(PeerFrame::Hello { name: "Bob".into(), prekey: None }),
+        [Effect::PeerName { peer: peer(), name: "Bob".into() }]
+    );
 }

@@ -134,7 +134,7 @@ impl Session {
         let Ok((send, receive)) = opened else { return Session::down(&connection.closed().await) };
         // Further streams are the peer's, who is a contact and has shown its key. They end with the connection.
         tokio::spawn(speed::serve(connection.clone(), self.peer, self.route, self.desk.clone()));
-        let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name) };
+        let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name), prekey: None };
         let (_, never) = mpsc::channel(1);
         // With our greeting the dialler closes what this connection takes the place of. So the side that accepts greets
         // only when its driver has been told of this one: else the end of the old one could be told first, as a loss.

@@ -12,6 +12,7 @@ use common::nat::NatProfile;
 use common::pairing::{Pairing, SealNonce};
 use common::path::purse::{Owner, Purse};
 use common::path::{Guessing, MAX_SOCKETS};
+use common::prekey::Keyring;
 use common::seal::{self, SealSeed};
 use common::session::{PeerFrame, Route};
 
@@ -87,6 +88,8 @@ pub(super) struct Home {
     birthday: bool,
     /// We talk through the relay alone.
     pub(super) relay_only: bool,
+    /// The secrets of our prekeys.
+    pub(super) keyring: Keyring,
     random: Random,
     open_sockets: usize,
     next_socket: u32,
@@ -115,6 +118,7 @@ impl Home {
             purse: Purse::default(),
             birthday,
             relay_only,
+            keyring: Keyring::default(),
             random,
             open_sockets: 0,
             next_socket: 0,
@@ -226,7 +230,7 @@ impl Home {
             return Vec::new();
         }
         let seed: Option<SealSeed> = self.random.bytes("nothing is sent ahead");
-        let sealed = seed.map(|seed| seal::seal(&self.identity, peer, context, frames, seed));
+        let sealed = seed.map(|seed| seal::seal(&self.identity, peer, None, context, frames, seed));
         sealed
             .and_then(|sealed| {
                 sealed

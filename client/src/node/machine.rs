@@ -325,6 +325,10 @@ impl Machine {
                     peer.trickled(&trickle, now, &mut self.home);
                 }
             }
+            FromServer::Mailbox(_)
+            | FromServer::Prekeys { .. }
+            | FromServer::Deposited { .. }
+            | FromServer::Mail(_) => {}
             FromServer::Letter(letter) => {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.acts_on(letter.introduction)) {
                     peer.letter(&letter, &mut self.home);

@@ -116,7 +116,7 @@ mod tests {
         let (server, rtt) = (address("11.1.1.1:3478"), Duration::from_millis(20));
         machine.handle_control(ControlEvent::Connected { server, remote: server, rtt }, now);
         let stun = StunEndpoints { alternate_port: 3479, alternate: None };
-        let registered = Registered { observed: address("11.1.1.7:4000"), stun };
+        let registered = Registered { observed: address("11.1.1.7:4000"), stun, now_s: 0 };
         machine.handle_control(ControlEvent::Message(FromServer::Registered(registered)), now);
         machine.handle_command(NodeCommand::Want(identity(2).peer_id()), now);
         machine

@@ -68,7 +68,7 @@ impl Side {
         let connected = ControlEvent::Connected { server: server(), remote: server(), rtt: Duration::from_millis(20) };
         side.control(connected);
         let stun = StunEndpoints { alternate_port: 3479, alternate: None };
-        side.message(FromServer::Registered(Registered { observed: address("11.1.1.7:4000"), stun }));
+        side.message(FromServer::Registered(Registered { observed: address("11.1.1.7:4000"), stun, now_s: 0 }));
         side.machine.handle_command(NodeCommand::Want(identity(peer).peer_id()), side.now);
         side
     }
@@ -159,7 +159,7 @@ impl Side {
             .or_else(|| self.machine.handle_incoming(SocketId::MAIN, CHANNEL.address()))
             .expect("a handshake");
         assert_eq!(begin.route, Route::Relayed);
-        let hello = PeerFrame::Hello { name: "friend".into() };
+        let hello = PeerFrame::Hello { name: "friend".into(), prekey: None };
         let up = SessionEvent::Up { remote: CHANNEL.address(), rtt: Duration::from_millis(40), hello };
         self.machine.handle_session(begin.peer, begin.id, up, self.now);
         begin

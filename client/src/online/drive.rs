@@ -133,6 +133,7 @@ impl<T: Task> Driver<'_, T> {
                 let Ok(event) = events.try_recv() else { break };
                 out.append(self.engine.handle(Happening::Node(event), self.now()));
             }
+            self.engine.flush(self.now(), &mut out);
             if let Some(end) = self.act(node, out)? {
                 return Ok(end);
             }

@@ -108,6 +108,11 @@ impl<T: Task> Engine<T> {
         self.task.handle(signal, &mut self.room, now, out);
     }
 
+    /// What is to be said of all that has happened since the last call. Call it before acting on what came of that.
+    pub fn flush(&mut self, now: Moment, out: &mut Out) {
+        self.room.flush(now, out);
+    }
+
     /// When [`Happening::Wakeup`] is due.
     pub fn poll_wakeup(&self) -> Option<Instant> {
         [self.room.poll_wakeup(), self.task.poll_wakeup()].into_iter().flatten().min()

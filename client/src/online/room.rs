@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::identity::PeerId;
-use common::session::{MessageId, PeerFrame, Route, Via};
+use common::identity::{Identity, PeerId};
+use common::receipt::{Claim, MAX_CLAIMED, Receipt};
+use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
 use jiff::Timestamp;
 
 use super::{Moment, Out};
@@ -43,24 +44,42 @@ impl Connection {
 /// The state shared by all online commands.
 #[derive(Debug)]
 pub struct Room {
+    identity: Identity,
     contacts: Contacts,
     messenger: Messenger,
     connections: BTreeMap<(PeerId, Route), Connection>,
     status: Status,
     status_changed: bool,
     notices: Vec<Notice>,
+    answers: BTreeMap<(PeerId, Way), Answer>,
+}
+
+/// How an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Letter,
+    Session(Route),
+}
+
+/// What is to be said to one peer one way when all that has come together was taken note of.
+#[derive(Debug, Default)]
+struct Answer {
+    frames: Vec<PeerFrame>,
+    here: Vec<(MessageId, PostDigest)>,
 }
 
 impl Room {
     /// A room that has heard of nothing yet.
-    pub fn new(contacts: Contacts, status: Status) -> Self {
+    pub fn new(identity: Identity, contacts: Contacts, status: Status) -> Self {
         Room {
+            identity,
             contacts,
             messenger: Messenger::new(),
             connections: BTreeMap::new(),
             status,
             status_changed: true,
             notices: Vec::new(),
+            answers: BTreeMap::new(),
         }
     }
 
@@ -135,10 +154,10 @@ impl Room {
 
     /// Goes on where an earlier process stood with this peer.
     pub(super) fn resume(&mut self, peer: PeerId, before: Conversation, now: Moment, out: &mut Out) {
-        let queue = before.queue.into_iter().map(|message| Outgoing {
-            id: message.id,
-            at_ms: u64::try_from(message.at.as_millisecond()).unwrap_or_default(),
-            text: message.text,
+        let queue = before.queue.into_iter().zip(1..).map(|(message, seq)| {
+            let at_ms = u64::try_from(message.at.as_millisecond()).unwrap_or_default();
+            let content = Content::Text { text: message.text, reply_to: None };
+            Outgoing { post: Post { id: message.id, stream: StreamId(0), seq, at_ms, content } }
         });
         let queue = queue.collect();
         self.feed(Input::Resume { peer, queue, seen: before.seen }, now, out);
@@ -169,6 +188,12 @@ impl Room {
             NodeEvent::Frame { peer, via, frame, rtt } => {
                 if let Via::Session(route) = *via {
                     self.measured(*peer, route, *rtt);
+                }
+                if let PeerFrame::Receipt(receipt) = frame
+                    && let Err(error) = receipt.verify(*peer, self.identity.peer_id())
+                {
+                    tracing::warn!(peer = %peer.short(), %error, "a receipt that counts for nothing");
+                    return;
                 }
                 self.feed(Input::Frame { peer: *peer, via: *via, frame: frame.clone(), rtt: *rtt }, now, out);
                 return;
@@ -311,6 +336,24 @@ impl Room {
         std::mem::take(&mut self.status_changed).then_some(&self.status)
     }
 
+    fn answer(&mut self, peer: PeerId, way: Way) -> &mut Answer {
+        self.answers.entry((peer, way)).or_default()
+    }
+
+    /// Says what is to be said of all that has come since the last call: one signature is for many posts.
+    pub(super) fn flush(&mut self, now: Moment, out: &mut Out) {
+        for ((peer, way), Answer { mut frames, here }) in std::mem::take(&mut self.answers) {
+            frames.extend(here.chunks(MAX_CLAIMED).map(|posts| {
+                let claim = Claim::Device { posts: posts.to_vec() };
+                PeerFrame::Receipt(Receipt::sign(&self.identity, peer, claim, now.wall_ms()))
+            }));
+            match way {
+                Way::Letter => out.command(NodeCommand::Reply { peer, frames }),
+                Way::Session(route) => frames.into_iter().for_each(|frame| self.send(peer, route, frame, out)),
+            }
+        }
+    }
+
     fn feed(&mut self, input: Input, now: Moment, out: &mut Out) {
         let effects = self.messenger.handle(input, now.at);
         self.apply(effects, now, out);
@@ -320,12 +363,20 @@ impl Room {
         for effect in effects {
             match effect {
                 Effect::Send { peer, route, frame } => self.send(peer, route, frame, out),
-                Effect::Reply { peer, frames } => out.command(NodeCommand::Reply { peer, frames }),
+                Effect::Reply { peer, frames } => self.answer(peer, Way::Letter).frames.extend(frames),
+                Effect::Acknowledge { peer, via, id, digest } => {
+                    let way = match via {
+                        Via::Session(route) => Way::Session(route),
+                        Via::Letter | Via::Mail => Way::Letter,
+                    };
+                    self.answer(peer, way).here.push((id, digest));
+                }
                 Effect::Letter { peer, frames } => out.command(NodeCommand::Letter { peer, frames }),
                 Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
                 Effect::Verify { peer, route } => out.command(NodeCommand::Verify(peer, route)),
                 Effect::Switched { peer, route, why } => self.switched(peer, route, why, now, out),
-                Effect::ShowIncoming { peer, id, at_ms, text } => {
+                Effect::ShowIncoming { peer, post } => {
+                    let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { continue };
                     out.keep(Record::Heard { peer, id, at_ms, text: text.clone() });
                     out.show(Event::Message {
                         dir: Direction::In,
@@ -347,7 +398,7 @@ impl Room {
                     self.notices.push(Notice::Pong { peer, route, nonce });
                 }
                 // Nobody asks by letter.
-                Effect::Pong { via: Via::Letter, .. } => {}
+                Effect::Pong { via: Via::Letter | Via::Mail, .. } => {}
                 Effect::Refused { peer, id, why } => {
                     out.show(Event::Undelivered {
                         who: self.who(peer),

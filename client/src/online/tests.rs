@@ -6,7 +6,8 @@ use clap::Parser;
 use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
 use common::path::Report;
-use common::session::{MAX_TEXT, MessageId, PeerFrame, Route, Via};
+use common::receipt::{Claim, Receipt};
+use common::session::{Content, MAX_TEXT, MessageId, PeerFrame, Post, Route, StreamId, Via};
 use jiff::Timestamp;
 
 mod explaining;
@@ -45,7 +46,7 @@ impl<T: Task> World<T> {
     fn new(task: T) -> (Self, Out) {
         let mut contacts = Contacts::default();
         contacts.add(bob(), "Bob").expect("added");
-        let room = Room::new(contacts, Status::new(1, Timestamp::UNIX_EPOCH));
+        let room = Room::new(Identity::from_seed(&[1; 32]), contacts, Status::new(1, Timestamp::UNIX_EPOCH));
         let (start, elapsed) = (Instant::now(), Duration::ZERO);
         let mut world = World { engine: Engine::new(room, task), start, elapsed, next_id: 0 };
         let out = world.feed(Happening::Started);
@@ -54,7 +55,10 @@ impl<T: Task> World<T> {
 
     fn feed(&mut self, happening: Happening) -> Out {
         let wall = Timestamp::UNIX_EPOCH + self.elapsed;
-        self.engine.handle(happening, Moment { at: self.start + self.elapsed, wall, since_start: self.elapsed })
+        let now = Moment { at: self.start + self.elapsed, wall, since_start: self.elapsed };
+        let mut out = self.engine.handle(happening, now);
+        self.engine.flush(now, &mut out);
+        out
     }
 
     fn node(&mut self, event: NodeEvent) -> Out {
@@ -104,6 +108,55 @@ fn sent(out: &Out) -> Vec<&PeerFrame> {
     frames.collect()
 }
 
+fn post(text: &str) -> Post {
+    let content = Content::Text { text: text.to_owned(), reply_to: None };
+    Post { id: message(7), stream: StreamId(1), seq: 1, at_ms: 1_000, content }
+}
+
+fn says(frame: &PeerFrame) -> Option<&str> {
+    match frame {
+        PeerFrame::Post(Post { content: Content::Text { text, .. }, .. }) => Some(text),
+        _ => None,
+    }
+}
+
+/// Bob has the message of this number, and says so to us.
+fn receipt(n: u128) -> PeerFrame {
+    receipt_by(2, n)
+}
+
+fn receipt_by(signer: u8, n: u128) -> PeerFrame {
+    let claim = Claim::Device { posts: vec![(message(n), post("").digest())] };
+    PeerFrame::Receipt(Receipt::sign(&Identity::from_seed(&[signer; 32]), id(1), claim, 0))
+}
+
+/// What is acknowledged, in one receipt that is ours.
+fn acknowledged(out: &Out) -> Vec<MessageId> {
+    let [PeerFrame::Receipt(receipt)] = sent(out)[..] else { panic!("{:?}", out.commands) };
+    assert_eq!(receipt.verify(id(1), bob()), Ok(()));
+    let Claim::Device { posts } = &receipt.claim else { panic!("{receipt:?}") };
+    posts.iter().map(|(id, _)| *id).collect()
+}
+
+#[test]
+fn what_comes_together_is_acknowledged_by_one_signature_and_a_forged_receipt_counts_for_nothing() {
+    let (mut world, _) = chat();
+    world.direct();
+    let event = |n| {
+        let frame = PeerFrame::Post(Post { id: message(n), ..post("hi") });
+        NodeEvent::Frame { peer: bob(), via: Via::Session(Route::Direct), frame, rtt: RTT }
+    };
+    let now = Moment { at: world.start, wall: Timestamp::UNIX_EPOCH, since_start: Duration::ZERO };
+    let mut out = world.engine.handle(Happening::Node(event(7)), now);
+    out.append(world.engine.handle(Happening::Node(event(8)), now));
+    world.engine.flush(now, &mut out);
+    assert_eq!(acknowledged(&out), [message(7), message(8)]);
+    world.line("hello");
+    let out = world.frame(receipt_by(3, 1));
+    assert!(out.events.is_empty() && out.records.is_empty(), "{out:?}");
+    assert!(matches!(&world.frame(receipt(1)).events[..], [Event::Receipt { .. }]));
+}
+
 fn exit(out: &Out) -> Exit {
     match out.end.as_ref().expect("an end") {
         Ok(exit) => *exit,
@@ -135,8 +188,8 @@ fn a_line_typed_early_waits_is_sent_once_connected_and_its_receipt_is_shown() {
     assert!(sent(&out).is_empty());
     let out = world.direct();
     assert!(matches!(&out.events[..], [Event::Path { .. }]));
-    assert!(matches!(sent(&out)[..], [PeerFrame::Message { text, .. }] if text == "hello"));
-    let out = world.frame(PeerFrame::Receipt { id: message(1) });
+    assert!(matches!(sent(&out)[..], [frame] if says(frame) == Some("hello")));
+    let out = world.frame(receipt(1));
     assert!(matches!(&out.events[..], [Event::Receipt { state: "device", .. }]));
     let out = world.line("again");
     assert!(matches!(&out.events[..], [Event::Message { waiting: None, .. }]));
@@ -147,13 +200,15 @@ fn a_line_typed_early_waits_is_sent_once_connected_and_its_receipt_is_shown() {
 fn a_message_that_comes_twice_is_shown_once_and_acknowledged_twice() {
     let (mut world, _) = chat();
     world.direct();
-    let hello = PeerFrame::Message { id: message(7), at_ms: 1_000, text: "hi".into() };
+    let hello = post("hi");
+    let id = hello.id;
+    let hello = PeerFrame::Post(hello);
     let out = world.frame(hello.clone());
     assert!(matches!(&out.events[..], [Event::Message { dir: Direction::In, text, .. }] if text == "hi"));
-    assert_eq!(sent(&out), [&PeerFrame::Receipt { id: message(7) }]);
+    assert_eq!(acknowledged(&out), [id]);
     let out = world.frame(hello);
     assert!(out.events.is_empty());
-    assert_eq!(sent(&out), [&PeerFrame::Receipt { id: message(7) }]);
+    assert_eq!(acknowledged(&out), [id]);
 }
 
 #[test]
@@ -182,8 +237,8 @@ fn the_end_of_input_waits_for_the_last_receipt() {
     assert!(matches!(&out.events[..], [Event::Waiting { receipts: 2, .. }]));
     assert!(out.end.is_none() && !world.engine.takes_input());
     world.direct();
-    assert!(world.frame(PeerFrame::Receipt { id: message(1) }).end.is_none());
-    assert_eq!(exit(&world.frame(PeerFrame::Receipt { id: message(2) })), Exit::Done);
+    assert!(world.frame(receipt(1)).end.is_none());
+    assert_eq!(exit(&world.frame(receipt(2))), Exit::Done);
 }
 
 #[test]

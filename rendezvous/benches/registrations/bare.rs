@@ -60,7 +60,7 @@ async fn answer(incoming: Incoming) -> Option<()> {
         frames.push(&recv.read_chunk(4096, true).await.ok()??.bytes);
     }
     let stun = StunEndpoints { alternate_port: 1, alternate: None };
-    let answer = FromServer::Registered(Registered { observed: connection.remote_address(), stun });
+    let answer = FromServer::Registered(Registered { observed: connection.remote_address(), stun, now_s: 0 });
     send.write_all(&wire::encode(&answer, MAX_CONTROL_FRAME).ok()?).await.ok()?;
     connection.closed().await;
     Some(())

@@ -314,7 +314,7 @@ fn a_new_port_is_believed_at_once_and_a_new_address_when_it_holds() {
     let alice = world.arrive(1);
     world.register(alice, 1, &[]);
     let stun = stun_endpoints();
-    let told = |observed| [Output::Send(alice, FromServer::Registered(Registered { observed, stun }))];
+    let told = |observed| [Output::Send(alice, FromServer::Registered(Registered { observed, stun, now_s: 0 }))];
     assert_eq!(world.moved(alice, "192.0.2.1:9"), told(at("192.0.2.1:9")));
     assert_eq!(world.moved(alice, "[::ffff:192.0.2.1]:9"), []);
     // A false source shows for the three seconds that QUIC needs to find out.

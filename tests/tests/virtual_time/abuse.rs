@@ -109,7 +109,7 @@ impl Alone {
 
     fn registered(&mut self, observed: SocketAddr, alternate: Option<SocketAddr>) {
         let stun = StunEndpoints { alternate_port: 3479, alternate };
-        self.says(FromServer::Registered(Registered { observed, stun }));
+        self.says(FromServer::Registered(Registered { observed, stun, now_s: 0 }));
     }
 
     /// The rendezvous introduces Alice to this contact, at these addresses.

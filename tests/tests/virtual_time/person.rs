@@ -143,7 +143,7 @@ impl Person {
         let peer = Identity::from_seed(&[peer; 32]).peer_id();
         let mut contacts = Contacts::default();
         contacts.add(peer, "Friend").expect("a contact");
-        let room = Room::new(contacts, Status::new(1, Timestamp::UNIX_EPOCH));
+        let room = Room::new(identity.clone(), contacts, Status::new(1, Timestamp::UNIX_EPOCH));
         let mut luck = random.fork(1);
         let fill = move |bytes: &mut [u8]| {
             bytes.fill_with(|| luck.bits() as u8);
@@ -256,7 +256,8 @@ impl Person {
     fn happens(&mut self, happening: Happening, now: Instant) {
         let since_start = now - self.start;
         let moment = Moment { at: now, wall: Timestamp::UNIX_EPOCH + since_start, since_start };
-        let out = self.engine.handle(happening, moment);
+        let mut out = self.engine.handle(happening, moment);
+        self.engine.flush(moment, &mut out);
         for event in out.events {
             self.note(|| format!("{event:?}"), now);
             match event {
@@ -431,8 +432,8 @@ impl Person {
         if matches!(self.control, Control::Connected(control) if control == id) {
             self.control_event(id, event, rtt, now);
         } else if let Some(session) = self.sessions.get_mut(&id) {
-            let hello =
-                wire::encode(&PeerFrame::Hello { name: "A friend".to_owned() }, MAX_PEER_FRAME).expect("it fits");
+            let hello = wire::encode(&PeerFrame::Hello { name: "A friend".to_owned(), prekey: None }, MAX_PEER_FRAME)
+                .expect("it fits");
             let (name, peer) = (session.id, session.peer);
             let told = match event {
                 Event::Opened => {
@@ -616,5 +617,9 @@ fn word(message: &ToServer) -> &'static str {
         ToServer::Trickle(_) => "to trickle",
         ToServer::Letter(_) => "to pass on a letter",
         ToServer::Outcome(_) => "to remember an outcome",
+        ToServer::Prekeys(_) => "to hand out prekeys",
+        ToServer::FetchPrekeys(_) => "for prekeys",
+        ToServer::Deposit(_) => "to keep an envelope",
+        ToServer::Collected(_) => "to delete what was collected",
     }
 }

@@ -26,6 +26,12 @@ impl Desk {
         let free = taken.len() < AT_A_TIME && taken.insert(peer);
         free.then(|| Place { desk: self.clone(), peer })
     }
+
+    /// Is a run with this peer under way? Looking takes no place.
+    #[cfg(test)]
+    pub(super) fn measures_with(&self, peer: PeerId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer)
+    }
 }
 
 impl Drop for Place {

@@ -120,7 +120,7 @@ async fn the_end_of_the_connection_ends_the_run_on_both_sides() {
     let serving = tokio::spawn(serve(pair.bob.clone(), id(1), Route::Direct, desk.clone()));
     let asked = pair.alice.clone();
     let run = tokio::spawn(async move { measure(&asked, MAX_EACH_WAY, Desk::default()).await });
-    let taken = || desk.take(id(1)).is_none();
+    let taken = || desk.measures_with(id(1));
     wait_until(taken).await;
     pair.alice.close(VarInt::from_u32(0), b"");
     let (report, _) = run.await.expect("no panic");

@@ -524,7 +524,7 @@ impl Street {
         let machine = &mut self.node(who).machine;
         machine.handle_control(ControlEvent::Connected { server, remote: server, rtt: RTT }, now);
         let stun = StunEndpoints { alternate_port: 3479, alternate: None };
-        let registered = Registered { observed: ([11, 1, 1, 100 + who], MAIN_PORT).into(), stun };
+        let registered = Registered { observed: ([11, 1, 1, 100 + who], MAIN_PORT).into(), stun, now_s: 0 };
         machine.handle_control(ControlEvent::Message(FromServer::Registered(registered)), now);
     }
 

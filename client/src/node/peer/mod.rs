@@ -318,9 +318,9 @@ impl Peer {
         if envelope.is_empty() {
             return;
         }
-        match common::seal::open(&home.identity, self.id, context, envelope) {
-            Ok(frames) => {
-                for frame in frames.into_iter().take(LETTER_FRAMES) {
+        match common::seal::open(&home.identity, &home.keyring, self.id, context, envelope) {
+            Ok(opened) => {
+                for frame in opened.frames.into_iter().take(LETTER_FRAMES) {
                     home.tell(NodeEvent::Frame { peer: self.id, via: Via::Letter, frame, rtt: Duration::ZERO });
                 }
             }
