@@ -30,6 +30,8 @@ pub struct Config {
     pub tunnel: Vec<SocketAddr>,
     /// Forward datagrams between two who were introduced.
     pub relay: bool,
+    /// The folder of the mail for those who are away; `None`: none is kept.
+    pub mailbox: Option<PathBuf>,
     /// How much is allowed.
     pub limits: Limits,
 }
@@ -38,7 +40,8 @@ impl Config {
     /// A server on this address with its data in this folder, and defaults in everything else.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
         let (data, limits) = (data.into(), Limits::default());
-        Config { listen: vec![listen], ipv6_optional: false, data, host: None, tunnel: Vec::new(), relay: true, limits }
+        let (listen, tunnel, mailbox) = (vec![listen], Vec::new(), Some(data.clone()));
+        Config { listen, ipv6_optional: false, data, host: None, tunnel, relay: true, mailbox, limits }
     }
 }
 
@@ -174,6 +177,22 @@ pub enum Relay {
     Off,
 }
 
+/// Where mail is kept, if anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum MailboxPlace {
+    /// Nowhere.
+    Off,
+    /// In this folder.
+    Folder(PathBuf),
+}
+
+impl From<String> for MailboxPlace {
+    fn from(text: String) -> Self {
+        if text == "off" { MailboxPlace::Off } else { MailboxPlace::Folder(text.into()) }
+    }
+}
+
 /// The flags of `rendezvous run`, and their environment variables.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
@@ -202,7 +221,12 @@ pub struct RunArgs {
     /// They are encrypted from end to end; what it costs is bandwidth. Each client may send as much as the limits say.
     #[arg(long, env = "RENDEZVOUS_RELAY", value_name = "on|off", hide_possible_values = true)]
     pub relay: Option<Relay>,
-    /// TOML file with any of: listen, host, data, tunnel, relay, log-format, and a table of limits
+    /// Where to keep mail for clients who are away, or `off` to keep none [default: the data folder]
+    ///
+    /// Only the recipient can open it. It waits for 14 days, and takes up to 1 GiB: see `[limits]` in the documentation.
+    #[arg(long, env = "RENDEZVOUS_MAILBOX", value_name = "off|DIR")]
+    pub mailbox: Option<MailboxPlace>,
+    /// TOML file with any of: listen, host, data, tunnel, relay, mailbox, log-format, and a table of limits
     #[arg(long, env = "RENDEZVOUS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How log lines on standard error look [default: text]
@@ -219,6 +243,7 @@ struct FileConfig {
     data: Option<PathBuf>,
     tunnel: Option<Vec<ListenAddress>>,
     relay: Option<bool>,
+    mailbox: Option<MailboxPlace>,
     log_format: Option<LogFormat>,
     limits: Option<Limits>,
 }
@@ -236,6 +261,11 @@ impl RunArgs {
         };
         let tunnel = if self.tunnel.is_empty() { file.tunnel.unwrap_or_default() } else { self.tunnel };
         let tunnel = tunnel.into_iter().map(|address| address.at_or(tunnel::DEFAULT_PORT)).collect();
+        let mailbox = match self.mailbox.or(file.mailbox) {
+            None => Some(data.clone()),
+            Some(MailboxPlace::Folder(folder)) => Some(folder),
+            Some(MailboxPlace::Off) => None,
+        };
         let config = Config {
             ipv6_optional: listen.is_empty(),
             listen: if listen.is_empty() { listen::everywhere(port) } else { chosen },
@@ -243,6 +273,7 @@ impl RunArgs {
             host: self.host.or(file.host),
             tunnel,
             relay: self.relay.map(|relay| relay == Relay::On).or(file.relay).unwrap_or(true),
+            mailbox,
             limits: file.limits.unwrap_or_default(),
         };
         Ok((config, self.log_format.or(file.log_format).unwrap_or_default()))
@@ -296,6 +327,21 @@ mod tests {
         assert!(!args.resolve().expect("a configuration").0.relay);
         let error = resolve("limits.relay-bytes-per-second = 0", &[]).expect_err("none at all").to_string();
         assert!(error.contains("nonzero"), "{error}");
+    }
+
+    #[test]
+    fn mail_is_kept_in_the_data_folder_unless_the_file_says_otherwise_and_the_flag_wins() {
+        let mailbox = |file: &str| resolve(file, &[]).map(|(config, _)| config.mailbox).expect("a configuration");
+        assert_eq!(mailbox(""), Some("/data".into()));
+        assert_eq!(mailbox("mailbox = '/mail'"), Some("/mail".into()));
+        assert_eq!(mailbox("mailbox = 'off'"), None);
+        let mailbox = Some(String::from("/else").into());
+        let args = RunArgs { mailbox, data: Some("/data".into()), ..RunArgs::default() };
+        assert_eq!(args.resolve().expect("a configuration").0.mailbox, Some("/else".into()));
+        for days in [0, 31] {
+            let error = resolve(&format!("limits.mailbox-days = {days}"), &[]).expect_err("out of range").to_string();
+            assert!(error.contains("for 1 to 30 days"), "{error}");
+        }
     }
 
     #[test]

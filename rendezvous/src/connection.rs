@@ -41,18 +41,18 @@ pub async fn serve(hub: Arc<Hub>, connecting: Connecting, source: IpAddr, socket
     if let Err(code) = hub.arrived(source) {
         return close(&connection, code);
     }
-    converse(&hub, &connection, socket, stun).await;
+    converse(&hub, &connection, source, socket, stun).await;
     hub.departed(source);
 }
 
-async fn converse(hub: &Hub, connection: &Connection, socket: SocketIndex, stun: StunEndpoints) {
+async fn converse(hub: &Hub, connection: &Connection, source: IpAddr, socket: SocketIndex, stun: StunEndpoints) {
     let Some(peer) = peer_of(connection) else { return close(connection, CloseCode::Protocol) };
     let (send, recv) = match timeout(PATIENCE, connection.accept_bi()).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return debug!(%error, "gone before its first frame"),
         Err(_) => return close(connection, CloseCode::Silent),
     };
-    let (id, outbox) = hub.join(connection, peer, socket, stun);
+    let (id, outbox) = hub.join(connection, peer, source, socket, stun);
     let mut writing = pin!(write(connection, send, outbox));
     tokio::select! {
         () = &mut writing => {}

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use crate::admission::{Admission, Verdict};
 use crate::forwarder::Forwarder;
 use crate::limits::{OUTGOING_BYTES, OUTGOING_QUEUE};
+use crate::mailbox::Event;
+use crate::mailbox::thread::{Commands, unix_now};
 use crate::memory::Memory;
 use crate::relay::{Location, SocketIndex};
 use crate::server::{ConnectionId, Output, Server};
@@ -119,6 +121,7 @@ struct State {
     clients: BTreeMap<ConnectionId, Client>,
     next: u64,
     forwarder: Arc<Forwarder>,
+    mailbox: Option<Commands>,
 }
 
 /// Shared by all connections.
@@ -135,7 +138,22 @@ pub fn close(connection: &Connection, code: CloseCode) {
 impl Hub {
     /// No connections yet.
     pub fn new(server: Server, admission: Admission, forwarder: Arc<Forwarder>) -> Self {
-        Hub { state: Mutex::new(State { server, admission, clients: BTreeMap::new(), next: 0, forwarder }) }
+        let clients = BTreeMap::new();
+        Hub { state: Mutex::new(State { server, admission, clients, next: 0, forwarder, mailbox: None }) }
+    }
+
+    /// Where what is asked of the mailbox goes.
+    pub fn set_mailbox(&self, mailbox: Commands) {
+        self.lock().mailbox = Some(mailbox);
+    }
+
+    /// What the mailbox says.
+    pub fn mailbox(&self, events: Vec<Event>) {
+        let mut state = self.lock();
+        for event in events {
+            state.server.handle_mailbox(event, Instant::now());
+        }
+        state.pump();
     }
 
     /// What to do with a first packet.
@@ -158,11 +176,12 @@ impl Hub {
         self.lock().admission.closed(ip);
     }
 
-    /// A connection to this socket has opened its stream: its number, and what is to be written to it.
+    /// A connection to this socket, that comes from there in truth, has opened its stream: its number, and what is to be written to it.
     pub fn join(
         &self,
         connection: &Connection,
         peer: PeerId,
+        source: IpAddr,
         socket: SocketIndex,
         stun: StunEndpoints,
     ) -> (ConnectionId, Outbox) {
@@ -174,6 +193,7 @@ impl Hub {
         state.clients.insert(id, Client { connection: connection.clone(), queue });
         let location = Location { socket, local_ip: connection.local_ip(), address: connection.remote_address() };
         state.server.handle_connected(id, peer, location, stun, Instant::now());
+        state.server.handle_source(id, source);
         state.pump();
         (id, outbox)
     }
@@ -209,6 +229,7 @@ impl Hub {
         for (id, client) in clients.iter() {
             server.handle_moved(*id, client.connection.remote_address(), now);
         }
+        server.handle_calendar(unix_now(), now);
         server.handle_timeout(now);
         state.pump();
     }
@@ -246,6 +267,15 @@ impl State {
         loop {
             while let Some(change) = self.server.poll_change() {
                 self.forwarder.apply(change);
+            }
+            while let Some(command) = self.server.poll_command() {
+                let refused = match &self.mailbox {
+                    Some(mailbox) => mailbox.push(command).err(),
+                    None => Some(Box::new(command)),
+                };
+                if let Some(command) = refused {
+                    self.server.handle_mailbox_busy(*command, Instant::now());
+                }
             }
             let Some(output) = self.server.poll_output() else { return };
             match output {

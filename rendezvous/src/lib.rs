@@ -10,9 +10,9 @@
 //! sends `Register`: the epoch of its start, what it knows of its NAT, and a capability for each contact. From then on
 //! it stands in the [`registry`] under its key, with the address that the server observes. A second registration of the
 //! same key takes the place of the first, which is told so; one of an older epoch is turned away. When the address
-//! changes, the client hears its new one; when twelve seconds pass without a word, it is forgotten. Nothing of this is
-//! ever written to a disk: after a restart the clients come back by themselves, at once, because the new process tells
-//! them by stateless resets that the old one is gone.
+//! changes, the client hears its new one; when twelve seconds pass without a word, it is forgotten. Of this nothing is
+//! written to a disk but what the [`mailbox`] needs while the client is away, the capabilities above all; after a restart the
+//! clients come back by themselves, at once, because the new process tells them by stateless resets that the old one is gone.
 //!
 //! # The life of an introduction
 //!
@@ -25,6 +25,12 @@
 //!
 //! Both say how it ended, once. What has found a path for most pairs with such NATs goes with the next introduction of two like
 //! them, as a hint ([`memory`]).
+//!
+//! # The life of a mail
+//!
+//! Whom the server refuses to introduce may be away. Alice asks for a prekey of Bob's and leaves a sealed envelope for him; when
+//! it is on the disk, she has the server's signature on that. Bob gets it when he registers, and it is removed when he has
+//! signed that he has it: see [`mailbox`].
 //!
 //! # The life of a relayed datagram
 //!
@@ -39,14 +45,13 @@
 //! # Pure and not
 //!
 //! [`server`] decides everything about clients and has neither sockets nor clock nor randomness; so do
-//! [`connection_ids`], [`registry`], [`introductions`], [`memory`], [`budgets`], [`admission`], [`limits`], [`relay`] and
-//! [`stun_service`]. [`hub`] puts one lock around them but for the relay's switch, which has its own, and for the ids;
-//! [`connection`], [`socket`], [`lane`], [`forwarder`], [`tunnel`] and [`run`](mod@run) are the driver.
+//! [`connection_ids`], [`registry`], [`introductions`], [`memory`], [`budgets`], [`admission`], [`limits`], [`relay`],
+//! [`stun_service`] and, but for its database, [`mailbox::Mailbox`]. [`hub`] puts one lock around them but for the relay's switch, which has its own, and for the ids;
+//! [`connection`], [`socket`], [`lane`], [`forwarder`], [`tunnel`], [`mailbox::thread`] and [`run`](mod@run) are the driver.
 //!
 //! # Limits
 //!
-//! This server introduces and relays and does no more: it keeps no mail for the absent, and stands alone: there is no
-//! cluster. One client may have one device. After a restart all
+//! This server stands alone: there is no cluster, and the mail of one server is not that of another. One client may have one device. After a restart all
 //! channels are new. A relayed client whose NAT gives it another port is heard again after a second, one whose address
 //! changes after four, or as soon as it registers anew. Except on Linux, relayed data, first packets and all the
 //! rest share the kernel's receive buffer, so an overloaded relay delays registrations by as much as fits into it. The server sees who asks for whom, when, and from
@@ -66,6 +71,7 @@ pub mod limits;
 #[cfg(target_os = "linux")]
 mod linux;
 pub mod listen;
+pub mod mailbox;
 pub mod memory;
 #[cfg(test)]
 mod people;

@@ -6,7 +6,10 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use common::introduction::MAX_CAPABILITIES;
+use common::prekey::LONGEST_STORAGE;
 use serde::Deserialize;
+
+use crate::mailbox::quota::Usage;
 
 /// Frames of one connection. After a restart of the server a client with 1,024 contacts asks for all of them, is asked
 /// for by all of them, and trickles into each of these introductions: 3,072 frames at once are honest.
@@ -62,12 +65,56 @@ pub const RELAY_QUEUED_BYTES: usize = 4 << 20;
 /// Relay frames that are received, or taken from a queue, before others get their turn: half a millisecond if each is sent alone.
 pub const RELAY_TURN: usize = 64;
 
+/// Mail from one sender that may wait for one recipient: what two people write to each other in a week of one's absence, and so
+/// little that a contact who means ill is no burden to a whole server.
+pub const MAIL_TO_ONE: Usage = Usage { mails: 512, bytes: 4 << 20 };
+/// Mail from one sender that may wait for all its contacts: four of them may be away and written to without a pause, or a
+/// thousand be told twice what is new.
+pub const MAIL_OF_ONE: Usage = Usage { mails: 2048, bytes: 16 << 20 };
+/// Which part of all that may wait can come from one address or home, under however many keys: sixteen of them must conspire
+/// before anybody else is refused for want of room.
+pub const MAIL_SHARE_OF_SOURCE: u64 = 16;
+/// What a mail costs beside its bytes: its row, its places in two indexes, and the counters.
+pub const MAIL_OVERHEAD: u64 = 256;
+/// Deposits from one address or home: a thousand clients behind one carrier's NAT who write four envelopes each at once, and
+/// three of them a minute from then on.
+pub const DEPOSITS_OF_SOURCE: Rate = Rate { burst: 4096, interval: Duration::from_millis(20) };
+/// Accounts from one address or home that are new: half of those clients when a server opens, and one more each minute. It takes
+/// one source a month to use up what there is.
+pub const ACCOUNTS_OF_SOURCE: Rate = Rate { burst: 512, interval: Duration::from_secs(60) };
+/// One-time prekeys that one contact may take of another: one is enough for a round of mail, and a recipient who looks in once a
+/// day gives 64 anew. Beyond it there is the signed prekey alone.
+pub const ONE_TIMES_TO_ONE: Rate = Rate { burst: 8, interval: Duration::from_secs(30 * 60) };
+/// Pairs whose use of one-time prekeys is remembered until they may have them all again, about 100 bytes each.
+pub const ONE_TIMES_REMEMBERED: usize = 50_000;
+/// Deposits of one connection that are not answered yet. One commit answers them all, so more would not be faster: the next one is
+/// refused.
+pub const MAILBOX_DEPOSITS_OF_ONE: u32 = 64;
+/// Other requests of one connection to the mailbox that are not answered yet: prekeys for every contact that a registration may hold.
+pub const MAILBOX_REQUESTS: u32 = MAX_CAPABILITIES as u32;
+/// Commands that wait for the mailbox, and deposits among them: 18 MB of envelopes at most, and a second of a slow disk. Beyond it
+/// deposits are refused, and who asks for something else is sent away for half a minute.
+pub const MAILBOX_QUEUE: usize = 4096;
+/// See [`MAILBOX_QUEUE`].
+pub const MAILBOX_DEPOSITS: usize = 1024;
+/// Commands that share one transaction, hence one sync of the disk: more would make the first of them wait.
+pub const MAILBOX_GROUP: usize = 256;
+/// Mail on its way to one client that it has not collected yet, and its bytes. It is read from the disk when there is room for it, so
+/// this, and no more, is in memory for each client that does not read.
+pub const MAIL_WINDOW: usize = 16;
+/// See [`MAIL_WINDOW`].
+pub const MAIL_WINDOW_BYTES: usize = 128 * 1024;
+/// Mails whose time is over that are removed in one transaction, so that others do not wait for long.
+pub const MAIL_SWEEP: u32 = 256;
+/// After so many days of absence an account without mail is forgotten: three times the longest that mail is kept.
+pub const ACCOUNT_DAYS: i64 = 90;
+
 /// Frames waiting for a client that does not read. 256 introductions are twice what a client with 100 contacts gets when
 /// the server comes back.
 pub const OUTGOING_QUEUE: usize = 256;
 /// Bytes of these frames: 256 introductions without words have at most 128 KiB, and with the same again thirty may bring
-/// a page of text, or sixteen the longest envelope. What a client costs at most stays 256 KiB.
-pub const OUTGOING_BYTES: usize = 256 * 1024;
+/// a page of text. Mail on its way comes on top, so that it closes nobody's connection.
+pub const OUTGOING_BYTES: usize = 256 * 1024 + MAIL_WINDOW_BYTES;
 /// From the first packet to the end of the handshake, and from there to the registration: ten round trips of a bad
 /// satellite link.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,6 +153,38 @@ pub struct Limits {
     /// Relay frames that one key may send in a second: at 4 MiB/s full datagrams are 3,000, and as many
     /// acknowledgements of what the other one sends.
     pub relay_packets_per_second: NonZeroU32,
+    /// Bytes of mail that may wait, with what it costs to keep them: the disk of a small VPS has ten times as much.
+    pub mailbox_bytes: u64,
+    /// Keys for which mail is taken. Each costs 9 KiB of disk with a hundred contacts, and 24 at most.
+    pub mailbox_accounts: usize,
+    /// How long mail waits: a holiday.
+    pub mailbox_days: Days,
+}
+
+/// 1 to 30: the recipient keeps the secrets of its prekeys for no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Days(u32);
+
+/// How long mail may wait at most.
+const MOST_DAYS: u32 = (LONGEST_STORAGE / (24 * 3600)) as u32;
+
+impl Days {
+    /// In seconds.
+    pub fn seconds(self) -> u32 {
+        self.0 * 24 * 3600
+    }
+}
+
+impl TryFrom<u32> for Days {
+    type Error = String;
+
+    fn try_from(days: u32) -> Result<Self, String> {
+        match days {
+            1..=MOST_DAYS => Ok(Days(days)),
+            _ => Err(format!("mail can be kept for 1 to {MOST_DAYS} days, not {days}")),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -118,6 +197,9 @@ impl Default for Limits {
             relay_channels: 100_000,
             relay_bytes_per_second: const { NonZeroU32::new(4 << 20).expect("not zero") },
             relay_packets_per_second: const { NonZeroU32::new(8000).expect("not zero") },
+            mailbox_bytes: 1 << 30,
+            mailbox_accounts: 50_000,
+            mailbox_days: Days(14),
         }
     }
 }
@@ -176,6 +258,15 @@ impl Source {
         }
     }
 
+    /// The finaliser of SplitMix64, twice with the key in between: whoever does not know the key cannot aim.
+    pub(crate) fn hash(self, key: u64) -> u64 {
+        let bytes = match self {
+            Source::V4([a, b, c, d]) => [4, a, b, c, d, 0, 0, 0],
+            Source::V6([a, b, c, d, e, f, g]) => [6, a, b, c, d, e, f, g],
+        };
+        mix(mix(u64::from_le_bytes(bytes) ^ key).wrapping_add(key))
+    }
+
     /// How many connections it may have.
     pub fn connections(&self, limits: &Limits) -> usize {
         match self {
@@ -210,12 +301,7 @@ impl SourceBuckets {
     }
 
     fn slot(&self, source: Source) -> usize {
-        let bytes = match source {
-            Source::V4([a, b, c, d]) => [4, a, b, c, d, 0, 0, 0],
-            Source::V6([a, b, c, d, e, f, g]) => [6, a, b, c, d, e, f, g],
-        };
-        // The finaliser of SplitMix64, twice with the key in between: whoever does not know the key cannot aim.
-        (mix(mix(u64::from_le_bytes(bytes) ^ self.key).wrapping_add(self.key)) % BUCKETS as u64) as usize
+        (source.hash(self.key) % BUCKETS as u64) as usize
     }
 }
 

@@ -66,6 +66,11 @@ impl Registration {
         self.capabilities.binary_search(capability).is_ok()
     }
 
+    /// All that it accepts, sorted.
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
     /// Behind which address the server sees it; `None` if it comes through a tunnel.
     pub fn observed_ip(&self) -> Option<IpAddr> {
         Some(self.observed.ip()).filter(|ip| !is_synthetic(*ip))

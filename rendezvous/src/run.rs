@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use common::identity::Identity;
 use common::introduction::{CloseCode, StunEndpoints};
@@ -27,8 +28,11 @@ use crate::data_folder::{DataError, DataFolder};
 use crate::forwarder::Forwarder;
 use crate::hub::Hub;
 use crate::lane::{Lane, Strays};
-use crate::limits::HANDSHAKES;
+use crate::limits::{HANDSHAKES, Limits};
 use crate::listen::{self, Family, ListenError, Port};
+use crate::mailbox::Mailbox;
+use crate::mailbox::schema::MailboxError;
+use crate::mailbox::thread::{Thread, unix_now};
 use crate::memory::Memory;
 use crate::relay::SocketIndex;
 use crate::relay::channels::Channels;
@@ -57,6 +61,9 @@ pub enum StartError {
     /// The ports of the tunnel.
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
+    /// The mail for those who are away.
+    #[error(transparent)]
+    Mailbox(#[from] MailboxError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -94,6 +101,8 @@ pub struct Rendezvous {
     counters: Arc<Counters>,
     forwarder: Arc<Forwarder>,
     tunnel: Option<Tunnel>,
+    /// Ends, and closes its file, with this.
+    _mailbox: Option<Thread>,
     /// Locked for as long as the server is there.
     _data: DataFolder,
 }
@@ -187,12 +196,17 @@ impl Rendezvous {
         }
         let forwarder = Arc::new(Forwarder::new(Switch::new(quota, own), sockets));
         let mut server = Server::new(limits, draw)
-            .with_calendar(Instant::now().into_std(), unix_seconds())
+            .with_calendar(Instant::now().into_std(), unix_now())
             .with_memory(Memory::new(getrandom::u64()?));
         if config.relay {
             server = server.with_relay(Channels::new(limits.relay_channels));
         }
+        let mailbox = config.mailbox.as_deref().map(|folder| open_mailbox(folder, &identity, limits)).transpose()?;
+        if mailbox.is_some() {
+            server = server.with_mailbox(getrandom::u64()?);
+        }
         let hub = Arc::new(Hub::new(server, Admission::new(*limits, getrandom::u64()?), forwarder.clone()));
+        let mailbox = mailbox.map(|mailbox| start_mailbox(mailbox, &hub)).transpose()?;
         let (mut listeners, mut lanes, mut stun) = (Vec::new(), Vec::new(), Vec::<Arc<StunSockets>>::new());
         for Primary { place, layout, socket, strangers, relay, family } in primaries {
             let index = SocketIndex(listeners.len());
@@ -225,7 +239,18 @@ impl Rendezvous {
             }
             None => None,
         };
-        Ok(Rendezvous { link, listeners, lanes, stun, hub, counters, forwarder, tunnel, _data: data })
+        Ok(Rendezvous {
+            link,
+            listeners,
+            lanes,
+            stun,
+            hub,
+            counters,
+            forwarder,
+            tunnel,
+            _mailbox: mailbox,
+            _data: data,
+        })
     }
 
     /// What people put into their clients to join.
@@ -362,6 +387,23 @@ async fn tick(hub: Arc<Hub>, counters: Arc<Counters>, forwarder: Arc<Forwarder>,
     }
 }
 
+fn open_mailbox(folder: &Path, identity: &Identity, limits: &Limits) -> Result<Mailbox, MailboxError> {
+    let [a, b, c, d, e, f, g, h, ..] = derive(identity, "punchline rendezvous mailbox sources v1");
+    Mailbox::open(folder, identity.clone(), limits, u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
+fn start_mailbox(mailbox: Mailbox, hub: &Arc<Hub>) -> Result<Thread, MailboxError> {
+    let telling = Arc::downgrade(hub);
+    let tell = move |events| {
+        if let Some(hub) = telling.upgrade() {
+            hub.mailbox(events);
+        }
+    };
+    let thread = Thread::start(mailbox, tell).map_err(MailboxError::Thread)?;
+    hub.set_mailbox(thread.commands());
+    Ok(thread)
+}
+
 /// Where the link leads: what `--host` says, or the first address that is listened on, or, if that is the wildcard, the
 /// address with which this machine goes out.
 fn join_place(config: &Config, identity: &Identity, families: &[Family]) -> Place {
@@ -448,9 +490,4 @@ fn quic_config(identity: &Identity) -> Result<ServerConfig, StartError> {
     // First packets wait only for the accept loop; a client's Initial flight is two datagrams at most.
     config.max_incoming(HANDSHAKES).incoming_buffer_size(8 * 1024).incoming_buffer_size_total(4 << 20);
     Ok(config)
-}
-
-/// The calendar, as seconds since 1970; a machine that is not set yet may say anything.
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

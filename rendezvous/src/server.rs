@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use common::candidate::canonical;
 use common::identity::PeerId;
 use common::introduction::{
-    CloseCode, Deposit, DepositOutcome, ErrorCode, FetchPrekeys, FromServer, Introduce, Introduction, IntroductionId,
-    Letter, MAX_SEALED, Outcome, Register, Registered, Role, StunEndpoints, ToServer, Trickle,
+    CloseCode, ErrorCode, FromServer, Introduce, Introduction, IntroductionId, Letter, MAX_SEALED, Outcome, Register,
+    Registered, Role, StunEndpoints, ToServer, Trickle,
 };
 use common::nat::NatProfile;
 use common::pairing::Capability;
@@ -22,11 +22,17 @@ use common::seal::MAX_ENVELOPE;
 
 use crate::budgets::Budgets;
 use crate::introductions::Introductions;
-use crate::limits::{Bucket, FRAMES, Limits, NEW_ADDRESS_HOLDS, PATIENCE};
+use crate::limits::{Bucket, FRAMES, Limits, NEW_ADDRESS_HOLDS, PATIENCE, Source};
+use crate::mailbox::Command;
 use crate::memory::{Classes, Memory};
 use crate::registry::{Placed, Registration, Registry, TooMuch};
 use crate::relay::channels::{Channels, Ended};
 use crate::relay::{Change, Location};
+use calendar::Calendar;
+use mail::{Correspondence, PostOffice};
+
+mod calendar;
+mod mail;
 
 /// A connection, in the numbering of the driver. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +60,7 @@ struct Connection {
     stun: StunEndpoints,
     frames: Bucket,
     registered: bool,
+    mail: Correspondence,
 }
 
 /// Why a connection is closed from this side.
@@ -81,8 +88,10 @@ pub struct Server {
     channels: Option<Channels>,
     /// `None` if this server remembers nothing.
     memory: Option<Memory>,
-    /// A moment, and what the calendar said then.
-    calendar: Option<(Instant, u64)>,
+    /// `None` if this server keeps no mail.
+    post_office: Option<PostOffice>,
+    calendar: Calendar,
+    commands: VecDeque<Command>,
     changes: VecDeque<Change>,
     outputs: VecDeque<Output>,
     draw: Draw,
@@ -104,7 +113,9 @@ impl Server {
             budgets: Budgets::default(),
             channels: None,
             memory: None,
-            calendar: None,
+            post_office: None,
+            calendar: Calendar::default(),
+            commands: VecDeque::new(),
             changes: VecDeque::new(),
             outputs: VecDeque::new(),
             draw,
@@ -123,16 +134,6 @@ impl Server {
         self
     }
 
-    /// At this moment it is so many seconds since 1970.
-    pub fn with_calendar(mut self, now: Instant, now_s: u64) -> Self {
-        self.calendar = Some((now, now_s));
-        self
-    }
-
-    fn now_s(&self, now: Instant) -> u64 {
-        self.calendar.map_or(0, |(then, then_s)| then_s + now.saturating_duration_since(then).as_secs())
-    }
-
     /// Somebody who holds the key of `peer` has connected from there, at an address whose STUN endpoints are these.
     pub fn handle_connected(
         &mut self,
@@ -145,8 +146,16 @@ impl Server {
         let mut location = location.into();
         location.address = canonical(location.address);
         let frames = Bucket::default();
-        let state = Connection { peer, since: now, location, moving: None, stun, frames, registered: false };
+        let mail = Correspondence::new(Source::of(location.address.ip()));
+        let state = Connection { peer, since: now, location, moving: None, stun, frames, registered: false, mail };
         self.connections.insert(connection, state);
+    }
+
+    /// Where this connection comes from in truth, if that is not its address: it comes through a tunnel.
+    pub fn handle_source(&mut self, connection: ConnectionId, source: IpAddr) {
+        if let Some(state) = self.connections.get_mut(&connection) {
+            state.mail.source = Source::of(source);
+        }
     }
 
     /// A whole frame arrived.
@@ -160,23 +169,18 @@ impl Server {
                 ToServer::Register(register) if !registered => self.register(connection, peer, register, now),
                 ToServer::Register(_) => Err(Fault::Protocol("already registered; send an Update".into())),
                 _ if !registered => Err(Fault::Protocol("the first frame must be a Register".into())),
-                ToServer::Update(register) => self.update(peer, register),
+                ToServer::Update(register) => self.update(connection, peer, register),
                 ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
                 ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
                 ToServer::Letter(letter) => self.letter(peer, letter, now),
-                ToServer::Prekeys(_) | ToServer::Collected(_) => Ok(()),
-                ToServer::FetchPrekeys(FetchPrekeys { request, .. }) => {
-                    self.send(connection, FromServer::Prekeys { request, bundle: None });
-                    Ok(())
-                }
-                ToServer::Deposit(Deposit { request, .. }) => {
-                    self.send(connection, FromServer::Deposited { request, outcome: DepositOutcome::Refused });
-                    Ok(())
-                }
                 ToServer::Outcome(outcome) => {
                     self.outcome(connection, peer, outcome, now);
                     Ok(())
                 }
+                ToServer::Prekeys(prekeys) => self.publish(connection, prekeys),
+                ToServer::FetchPrekeys(fetch) => self.fetch(connection, fetch),
+                ToServer::Deposit(deposit) => self.deposit(connection, deposit, now),
+                ToServer::Collected(collected) => self.collected(connection, collected),
             }
         };
         if let Err(fault) = done {
@@ -218,7 +222,7 @@ impl Server {
         state.location.address = observed;
         if state.registered {
             let (peer, location, stun) = (state.peer, state.location, state.stun);
-            let registered = Registered { observed, stun, now_s: self.now_s(now) };
+            let registered = Registered { observed, stun, now_s: self.calendar.now_s(now) };
             self.registry.moved(&peer, observed);
             self.changes.push_back(Change::Move(peer, Some(location)));
             self.send(connection, FromServer::Registered(registered));
@@ -251,6 +255,7 @@ impl Server {
         budgets.expire(now, |peer| registry.get(peer).is_some());
         let ended = self.channels.as_mut().map(|channels| channels.expire(now));
         self.channels_ended(ended.unwrap_or_default());
+        self.settle_accounts();
         let silent = |state: &Connection| !state.registered && now >= state.since + PATIENCE;
         let silent: Vec<_> = self.connections.iter().filter(|(_, state)| silent(state)).map(|(id, _)| *id).collect();
         for connection in silent {
@@ -315,15 +320,17 @@ impl Server {
         if let Some(state) = self.connections.get_mut(&connection) {
             state.registered = true;
         }
-        self.send(connection, FromServer::Registered(Registered { observed, stun, now_s: self.now_s(now) }));
+        self.send(connection, FromServer::Registered(Registered { observed, stun, now_s: self.calendar.now_s(now) }));
         self.changes.push_back(Change::Move(peer, Some(location)));
         self.consent_changed(peer);
+        self.account_changed(connection);
         Ok(())
     }
 
-    fn update(&mut self, peer: PeerId, register: Register) -> Result<(), Fault> {
+    fn update(&mut self, connection: ConnectionId, peer: PeerId, register: Register) -> Result<(), Fault> {
         self.registry.update(&peer, register)?;
         self.consent_changed(peer);
+        self.account_changed(connection);
         Ok(())
     }
 

@@ -46,6 +46,7 @@ async fn the_unknown_the_absent_and_the_unwilling_look_alike_to_the_last_byte() 
     let (at_carol, _) = carol.knows(&alice).register_at(&server.place).await;
     at_carol.leave().await;
     let (mut at_alice, _) = alice.register_at(&server.place).await;
+    at_alice.terms().await;
     let mut answers = Vec::new();
     for peer in [2, 3, 4] {
         let before = at_alice.raw.len();

@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use common::datagram::sift;
 use common::identity::{Identity, PeerId};
-use common::introduction::{FromServer, Introduce, Introduction, MAX_CONTROL_FRAME, Register, Registered, ToServer};
+use common::introduction::{
+    Deposit, DepositOutcome, FromServer, Introduce, Introduction, MAX_CONTROL_FRAME, Mail, MailboxTerms, Register,
+    Registered, ToServer,
+};
 use common::link::{Link, Rendezvous as Place};
 use common::nat::NatProfile;
 use common::pairing::{Capability, Pairing};
@@ -153,7 +156,19 @@ impl Person {
         let (send, recv) = connection.open_bi().await?;
         let frames = FrameReader::new(MAX_CONTROL_FRAME);
         let server = (ip, place.port).into();
-        Ok(Client { endpoint, connection, send, recv, frames, raw: Vec::new(), socket, plain, server, relayed })
+        Ok(Client {
+            endpoint,
+            connection,
+            send,
+            recv,
+            frames,
+            raw: Vec::new(),
+            terms: None,
+            socket,
+            plain,
+            server,
+            relayed,
+        })
     }
 
     pub async fn register_at(&self, place: &Place) -> (Client, Registered) {
@@ -175,6 +190,8 @@ pub struct Client {
     frames: FrameReader,
     /// All bytes received so far.
     pub raw: Vec<u8>,
+    /// What the mailbox said.
+    pub terms: Option<MailboxTerms>,
     socket: Arc<Tee>,
     /// The same socket, for whoever does without quinn.
     pub plain: std::net::UdpSocket,
@@ -241,8 +258,52 @@ impl Client {
         soon(self.send.write_all(bytes)).await.expect("written");
     }
 
+    /// What the server says next, but for its terms: they come when the disk is ready.
     pub async fn next(&mut self) -> FromServer {
+        loop {
+            match self.next_of_all().await {
+                FromServer::Mailbox(terms) => self.terms = Some(terms),
+                other => return other,
+            }
+        }
+    }
+
+    async fn next_of_all(&mut self) -> FromServer {
         soon(self.next_or_end()).await.expect("one more frame")
+    }
+
+    /// The terms of the mailbox, which come before anything of it.
+    pub async fn terms(&mut self) -> MailboxTerms {
+        match self.terms {
+            Some(terms) => terms,
+            None => match self.next_of_all().await {
+                FromServer::Mailbox(terms) => *self.terms.insert(terms),
+                other => panic!("the terms of the mailbox, not {other:?}"),
+            },
+        }
+    }
+
+    pub async fn next_mail(&mut self) -> Mail {
+        match self.next().await {
+            FromServer::Mail(mail) => mail,
+            other => panic!("mail, not {other:?}"),
+        }
+    }
+
+    /// Leaves an envelope, and says what became of it.
+    pub async fn deposit(
+        &mut self,
+        request: u32,
+        peer: PeerId,
+        capability: Capability,
+        envelope: &[u8],
+    ) -> DepositOutcome {
+        let envelope = envelope.to_vec();
+        self.send(&ToServer::Deposit(Deposit { request, peer, capability, envelope })).await;
+        match self.next().await {
+            FromServer::Deposited { request: answered, outcome } if answered == request => outcome,
+            other => panic!("what became of the deposit, not {other:?}"),
+        }
     }
 
     pub async fn next_introduction(&mut self) -> Introduction {
