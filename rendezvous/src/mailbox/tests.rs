@@ -371,6 +371,33 @@ fn new_accounts_of_one_home_are_limited() {
 }
 
 #[test]
+fn what_was_collected_is_nowhere_on_the_disk_any_more_nor_who_wrote_to_whom() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::new();
+    world.mailbox = Mailbox::open(folder.path(), server_identity(), &Limits::default(), 4).expect("a mailbox");
+    let (alice, bob) = (world.here(1, &[12]), world.here(2, &[12]));
+    let (envelope, sender) = (b"sealed words ".repeat(500), *key(1).as_bytes());
+    world.leave(alice);
+    let alice = world.here(1, &[12]);
+    let found = |needle: &[u8]| {
+        let files = std::fs::read_dir(folder.path()).expect("readable").map(|file| file.expect("there").path());
+        let holds = |file: std::path::PathBuf| {
+            let bytes = std::fs::read(file).expect("readable");
+            bytes.windows(needle.len()).filter(|window| *window == needle).count()
+        };
+        files.map(holds).sum::<usize>()
+    };
+    world.mailbox.untidy = true;
+    world.mailbox.tidy().expect("tidied");
+    let of_her_account = found(&sender);
+    let mail = mails(&only(world.deposit(alice, 2, 12, &envelope), bob));
+    assert!(found(&envelope[..64]) > 0 && found(&sender) > of_her_account);
+    world.collect(bob, 2, &[mail[0].id]);
+    world.mailbox.tidy().expect("tidied");
+    assert_eq!((found(&envelope[..64]), found(&sender)), (0, of_her_account));
+}
+
+#[test]
 fn a_full_disk_refuses_deposits_and_breaks_nothing_and_it_goes_on_when_there_is_room() {
     let mut world = World::new();
     let (alice, bob) = (world.here(1, &[12]), world.here(2, &[12]));
