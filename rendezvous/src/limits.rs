@@ -79,6 +79,9 @@ pub const MAIL_OVERHEAD: u64 = 256;
 /// Deposits from one address or home: a thousand clients behind one carrier's NAT who write four envelopes each at once, and
 /// three of them a minute from then on.
 pub const DEPOSITS_OF_SOURCE: Rate = Rate { burst: 4096, interval: Duration::from_millis(20) };
+/// How often what an account accepts is written down for those of one address or home: a thousand clients come back when the server does.
+/// Who has to wait has mail and consent as they were.
+pub const CONSENTS_OF_SOURCE: Rate = Rate { burst: 2048, interval: Duration::from_millis(50) };
 /// Accounts from one address or home that are new: half of those clients when a server opens, and one more each minute. It takes
 /// one source a month to use up what there is.
 pub const ACCOUNTS_OF_SOURCE: Rate = Rate { burst: 512, interval: Duration::from_secs(60) };

@@ -169,7 +169,7 @@ impl Server {
                 ToServer::Register(register) if !registered => self.register(connection, peer, register, now),
                 ToServer::Register(_) => Err(Fault::Protocol("already registered; send an Update".into())),
                 _ if !registered => Err(Fault::Protocol("the first frame must be a Register".into())),
-                ToServer::Update(register) => self.update(connection, peer, register),
+                ToServer::Update(register) => self.update(connection, peer, register, now),
                 ToServer::Introduce(introduce) => self.introduce(connection, peer, introduce, now),
                 ToServer::Trickle(trickle) => self.trickle(peer, trickle, now),
                 ToServer::Letter(letter) => self.letter(peer, letter, now),
@@ -255,7 +255,7 @@ impl Server {
         budgets.expire(now, |peer| registry.get(peer).is_some());
         let ended = self.channels.as_mut().map(|channels| channels.expire(now));
         self.channels_ended(ended.unwrap_or_default());
-        self.settle_accounts();
+        self.settle_accounts(now);
         let silent = |state: &Connection| !state.registered && now >= state.since + PATIENCE;
         let silent: Vec<_> = self.connections.iter().filter(|(_, state)| silent(state)).map(|(id, _)| *id).collect();
         for connection in silent {
@@ -323,14 +323,20 @@ impl Server {
         self.send(connection, FromServer::Registered(Registered { observed, stun, now_s: self.calendar.now_s(now) }));
         self.changes.push_back(Change::Move(peer, Some(location)));
         self.consent_changed(peer);
-        self.account_changed(connection);
+        self.account_changed(connection, now);
         Ok(())
     }
 
-    fn update(&mut self, connection: ConnectionId, peer: PeerId, register: Register) -> Result<(), Fault> {
+    fn update(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        register: Register,
+        now: Instant,
+    ) -> Result<(), Fault> {
         self.registry.update(&peer, register)?;
         self.consent_changed(peer);
-        self.account_changed(connection);
+        self.account_changed(connection, now);
         Ok(())
     }
 

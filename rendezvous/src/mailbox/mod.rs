@@ -10,7 +10,8 @@
 //!
 //! When Bob registers, his account is brought up to date and his mail is read from the disk, so much at a time as fits into his
 //! [`window`]; what he has collected, by his signature, is removed and makes room for more. Of one who is here already, a deposit
-//! opens the window at once. What nobody collects is removed when its time is over, and nothing ever is before.
+//! opens the window at once. What nobody collects is removed when its time is over, and nothing ever is before. Its time is that in
+//! which the mailbox was in service, so that neither a calendar that is set nor a server that was down for a month loses anything.
 //!
 //! # Pure and not
 //!
@@ -189,6 +190,9 @@ pub struct Mailbox {
     keeps_s: u32,
     accounts: u64,
     slots_key: u64,
+    /// For how long it was in service before it was opened, and since when it is.
+    served_s: u64,
+    since: Option<Instant>,
     new_accounts: SourceBuckets,
     one_times: BTreeMap<(PeerId, PeerId), Bucket>,
     /// Something was removed that can still be read in the log.
@@ -206,7 +210,9 @@ impl std::fmt::Debug for Mailbox {
 impl Mailbox {
     /// The one in this folder, made if it is not there. `slots_key` is a secret that is the same after a restart.
     pub fn open(folder: &Path, server: Identity, limits: &Limits, slots_key: u64) -> Result<Self, MailboxError> {
-        Ok(Mailbox::with(Store::new(schema::open(folder)?), server, limits, slots_key))
+        let store = Store::new(schema::open(folder)?);
+        let served_s = store.served().map_err(|error| MailboxError::of(folder, error))?;
+        Ok(Mailbox { served_s, ..Mailbox::with(store, server, limits, slots_key) })
     }
 
     /// One that is forgotten when it is dropped.
@@ -222,6 +228,8 @@ impl Mailbox {
             keeps_s: limits.mailbox_days.seconds(),
             accounts: limits.mailbox_accounts as u64,
             slots_key,
+            served_s: 0,
+            since: None,
             new_accounts: SourceBuckets::new(ACCOUNTS_OF_SOURCE, slots_key.rotate_left(32)),
             one_times: BTreeMap::new(),
             untidy: false,
@@ -262,11 +270,14 @@ impl Mailbox {
     }
 
     /// Removes some of what is over. Call it again at once if there is more of it.
-    pub fn sweep(&mut self, now_s: u64, now: Instant) -> rusqlite::Result<bool> {
+    pub fn sweep(&mut self, now: Instant) -> rusqlite::Result<bool> {
         self.one_times.retain(|_, bucket| !bucket.is_full(now));
-        let before = day(now_s) - ACCOUNT_DAYS;
-        let (mails, accounts) =
-            self.store.transact(|store| Ok((store.expire(now_s, MAIL_SWEEP)?, store.forget(before, MAIL_SWEEP)?)))?;
+        let served_s = self.served_s(now);
+        let before = day(served_s) - ACCOUNT_DAYS;
+        let (mails, accounts) = self.store.transact(|store| {
+            store.serve(served_s)?;
+            Ok((store.expire(served_s, MAIL_SWEEP)?, store.forget(before, MAIL_SWEEP)?))
+        })?;
         self.untidy |= mails + accounts > 0;
         Ok(mails.max(accounts) >= MAIL_SWEEP as usize)
     }
@@ -280,7 +291,13 @@ impl Mailbox {
         Ok(())
     }
 
+    fn served_s(&mut self, now: Instant) -> u64 {
+        let since = *self.since.get_or_insert(now);
+        self.served_s + now.saturating_duration_since(since).as_secs()
+    }
+
     fn transact(&mut self, commands: &[Command], now_s: u64, now: Instant) -> rusqlite::Result<Vec<Event>> {
+        let served_s = self.served_s(now);
         let Mailbox { store, server, quotas, keeps_s, accounts, slots_key, new_accounts, one_times, untidy, .. } = self;
         store.transact(|store| {
             let turn = &mut Turn {
@@ -293,6 +310,7 @@ impl Mailbox {
                 new_accounts,
                 one_times,
                 untidy,
+                served_s,
                 now_s,
                 now,
             };
@@ -312,6 +330,7 @@ struct Turn<'a> {
     new_accounts: &'a mut SourceBuckets,
     one_times: &'a mut BTreeMap<(PeerId, PeerId), Bucket>,
     untidy: &'a mut bool,
+    served_s: u64,
     now_s: u64,
     now: Instant,
 }
@@ -361,9 +380,9 @@ impl Turn<'_> {
                 return Ok(None);
             }
             None if !self.new_accounts.take(asker.source, self.now) => return Ok(None),
-            None => self.store.open_account(&asker.peer, day(self.now_s))?,
+            None => self.store.open_account(&asker.peer, day(self.served_s))?,
         };
-        self.store.consent(account, capabilities, day(self.now_s))?;
+        self.store.consent(account, capabilities, day(self.served_s))?;
         let (one_times, waiting) = self.store.held(account, self.now_s)?;
         Ok(Some(MailboxTerms {
             keeps_s: self.keeps_s,
@@ -421,10 +440,10 @@ impl Turn<'_> {
         if !self.quotas.admits(&self.store.standing(account, &sender, slot)?, envelope.len()) {
             return Ok(DepositOutcome::Full);
         }
-        let expires_s = self.now_s + u64::from(self.keeps_s);
-        self.store.deposit(account, &Letter { sender, slot, expires_s, envelope })?;
-        let digest = seal::digest(envelope);
-        Ok(DepositOutcome::Stored(StoredReceipt::sign(self.server, sender, *peer, digest, expires_s)))
+        let keeps_s = u64::from(self.keeps_s);
+        self.store.deposit(account, &Letter { sender, slot, over_s: self.served_s + keeps_s, envelope })?;
+        let (digest, until_s) = (seal::digest(envelope), self.now_s + keeps_s);
+        Ok(DepositOutcome::Stored(StoredReceipt::sign(self.server, sender, *peer, digest, until_s)))
     }
 
     fn accepting(&self, asker: &Asker, peer: &PeerId, capability: &Capability) -> rusqlite::Result<Option<Account>> {
@@ -433,7 +452,7 @@ impl Turn<'_> {
     }
 }
 
-/// Days since 1970.
-fn day(now_s: u64) -> i64 {
-    i64::try_from(now_s / DAY_S).unwrap_or(i64::MAX)
+/// Days in service.
+fn day(served_s: u64) -> i64 {
+    i64::try_from(served_s / DAY_S).unwrap_or(i64::MAX)
 }

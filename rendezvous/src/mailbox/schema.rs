@@ -17,6 +17,8 @@ const STEPS: [&str; 1] = [FIRST];
 const BUSY: Duration = Duration::from_secs(2);
 
 /// `pair`, `sender`, `source` and `total` say what waits, for the quotas: triggers keep them, so that they cannot differ from the mail.
+/// `clock.served_s` is for how long this mailbox was in service, which no calendar can turn forward: `account.day` and
+/// `mail.over_s` count by it.
 /// `source.slot` is one of a few thousand into which a keyed hash puts addresses; the addresses themselves are nowhere.
 const FIRST: &str = "
 CREATE TABLE account (
@@ -46,12 +48,12 @@ CREATE TABLE mail (
     id INTEGER NOT NULL,
     sender BLOB NOT NULL CHECK (length(sender) = 32),
     slot INTEGER NOT NULL,
-    expires_s INTEGER NOT NULL,
+    over_s INTEGER NOT NULL,
     cost INTEGER NOT NULL,
     envelope BLOB NOT NULL,
     UNIQUE (account, id)
 ) STRICT;
-CREATE INDEX expiry ON mail (expires_s);
+CREATE INDEX over ON mail (over_s);
 CREATE TABLE pair (
     sender BLOB NOT NULL,
     account INTEGER NOT NULL,
@@ -75,6 +77,8 @@ CREATE TABLE total (
     bytes INTEGER NOT NULL
 ) STRICT;
 INSERT INTO total VALUES (0, 0, 0);
+CREATE TABLE clock (served_s INTEGER NOT NULL) STRICT;
+INSERT INTO clock VALUES (0);
 CREATE TRIGGER account_in AFTER INSERT ON account BEGIN
     UPDATE total SET accounts = accounts + 1;
 END;
@@ -161,7 +165,7 @@ pub enum MailboxError {
 }
 
 impl MailboxError {
-    fn of(path: &Path, error: rusqlite::Error) -> Self {
+    pub(super) fn of(path: &Path, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => MailboxError::Full(path),

@@ -41,8 +41,8 @@ pub struct Letter<'a> {
     pub sender: PeerId,
     /// Where the sender is, as far as quotas need it.
     pub slot: u64,
-    /// Until when it waits.
-    pub expires_s: u64,
+    /// When it has waited for long enough, by [`Store::served`].
+    pub over_s: u64,
     /// What.
     pub envelope: &'a [u8],
 }
@@ -178,16 +178,16 @@ impl Store {
 
     /// Keeps a mail. Its number is one that none of the recipient's had before.
     pub fn deposit(&self, account: Account, letter: &Letter<'_>) -> Result<()> {
-        let Letter { sender, slot, expires_s, envelope } = letter;
+        let Letter { sender, slot, over_s, envelope } = letter;
         let mut write = self.statement(
-            "INSERT INTO mail (account, id, sender, slot, expires_s, cost, envelope)
-             SELECT :account, next_mail, :sender, :slot, :expires, :cost, :envelope FROM account WHERE account = :account",
+            "INSERT INTO mail (account, id, sender, slot, over_s, cost, envelope)
+             SELECT :account, next_mail, :sender, :slot, :over, :cost, :envelope FROM account WHERE account = :account",
         )?;
         write.execute(named_params! {
             ":account": account.0,
             ":sender": sender.as_bytes(),
             ":slot": slot.cast_signed(),
-            ":expires": expires_s.cast_signed(),
+            ":over": over_s.cast_signed(),
             ":cost": cost(envelope.len()).cast_signed(),
             ":envelope": envelope,
         })?;
@@ -218,10 +218,22 @@ impl Store {
         mails.into_iter().map(|id| remove.execute([account.0, id.cast_signed()])).sum()
     }
 
+    /// For how many seconds this mailbox was in service when that was last [written](Store::serve).
+    pub fn served(&self) -> Result<u64> {
+        self.statement("SELECT served_s FROM clock")?.query_row([], |row| number(row, 0))
+    }
+
+    /// It was in service for so long. While nothing waits, time need not pass.
+    pub fn serve(&self, served_s: u64) -> Result<()> {
+        let write = "UPDATE clock SET served_s = ?1 WHERE served_s < ?1 AND (SELECT mails FROM total) > 0";
+        self.statement(write)?.execute([served_s.cast_signed()]).map(|_| ())
+    }
+
     /// Removes up to so many mails whose time is over, and says how many.
-    pub fn expire(&self, now_s: u64, most: u32) -> Result<usize> {
-        let remove = "DELETE FROM mail WHERE rowid IN (SELECT rowid FROM mail WHERE expires_s <= ?1 ORDER BY expires_s LIMIT ?2)";
-        self.statement(remove)?.execute(params![now_s.cast_signed(), most])
+    pub fn expire(&self, served_s: u64, most: u32) -> Result<usize> {
+        let remove =
+            "DELETE FROM mail WHERE rowid IN (SELECT rowid FROM mail WHERE over_s <= ?1 ORDER BY over_s LIMIT ?2)";
+        self.statement(remove)?.execute(params![served_s.cast_signed(), most])
     }
 
     /// Forgets up to so many who were last here before this day, and for whom nothing waits.

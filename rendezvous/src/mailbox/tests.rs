@@ -13,8 +13,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limits::{
-    DEPOSITS_OF_SOURCE, Days, MAIL_OVERHEAD, MAIL_TO_ONE, MAIL_WINDOW, MAILBOX_DEPOSITS_OF_ONE, MAILBOX_REQUESTS,
-    ONE_TIMES_TO_ONE,
+    CONSENTS_OF_SOURCE, DEPOSITS_OF_SOURCE, Days, MAIL_OVERHEAD, MAIL_TO_ONE, MAIL_WINDOW, MAILBOX_DEPOSITS_OF_ONE,
+    MAILBOX_REQUESTS, ONE_TIMES_TO_ONE,
 };
 use crate::people::{capability, key};
 use crate::server::{Output, Server};
@@ -324,6 +324,33 @@ fn mail_is_kept_for_its_time_and_no_longer_and_is_removed_in_small_steps() {
 }
 
 #[test]
+fn a_calendar_that_is_set_and_a_month_without_a_server_lose_no_mail() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || Mailbox::open(folder.path(), server_identity(), &Limits::default(), 4).expect("a mailbox");
+    let mut world = World::new();
+    world.mailbox = open();
+    let (alice, bob) = (world.here(1, &[12]), world.here(2, &[12]));
+    world.leave(bob);
+    assert_eq!(stored(&world.deposit(alice, 2, 12, &[5; 300])), Some(true));
+    world.now_s += 365 * DAY_S;
+    world.sweep();
+    assert_eq!(stored(&world.deposit(alice, 2, 12, &[5; 300])), Some(true), "and he is still known");
+    world.now_s = 3;
+    world.sweep();
+    world.wait(13 * DAY_S);
+    world.sweep();
+    world.mailbox = Mailbox::in_memory(server_identity(), &Limits::default(), 4).expect("a mailbox");
+    // Nobody serves, for a month.
+    world.wait(30 * DAY_S);
+    world.mailbox = open();
+    world.sweep();
+    assert_eq!(world.total().mails, 2);
+    world.wait(DAY_S);
+    world.sweep();
+    assert_eq!(world.total().mails, 0, "after fourteen days of service");
+}
+
+#[test]
 fn who_is_away_for_long_is_forgotten_once_nothing_waits_for_him() {
     let mut world = World::new();
     let (bob, carol) = (world.here(2, &[12]), world.here(3, &[13]));
@@ -469,6 +496,27 @@ fn who_changes_his_contacts_twice_before_the_first_is_known_is_known_by_the_last
     assert_eq!(world.settle(), []);
     let answers = [12, 13, 14].map(|with| stored(&world.deposit(alice, 2, with, &[5; 300])));
     assert_eq!(answers, [Some(false), Some(false), Some(true)]);
+}
+
+#[test]
+fn who_changes_his_contacts_all_the_time_keeps_the_disk_no_busier_than_his_address_may() {
+    let mut world = World::new();
+    let bob = world.here(2, &[12]);
+    let mut written = 0;
+    for n in 0..CONSENTS_OF_SOURCE.burst + 500 {
+        world.server.handle_message(bob, ToServer::Update(register(&[n])), world.now);
+        let commands: Vec<_> = std::iter::from_fn(|| world.server.poll_command()).collect();
+        written += commands.len() as u32;
+        for event in world.mailbox.run(&commands, world.now_s, world.now) {
+            world.server.handle_mailbox(event, world.now);
+        }
+    }
+    assert_eq!(written, CONSENTS_OF_SOURCE.burst - 1, "one was for his registration");
+    world.wait(1);
+    world.settle();
+    let alice = world.here(1, &[]);
+    let last = CONSENTS_OF_SOURCE.burst + 499;
+    assert_eq!(stored(&world.deposit(alice, 2, last, &[5; 300])), Some(true), "a second later the last is known");
 }
 
 #[test]
@@ -696,7 +744,7 @@ impl World {
     }
 
     fn sweep(&mut self) -> bool {
-        self.mailbox.sweep(self.now_s, self.now).expect("swept")
+        self.mailbox.sweep(self.now).expect("swept")
     }
 
     fn total(&mut self) -> Usage {

@@ -136,7 +136,7 @@ fn run(mut mailbox: Mailbox, incoming: &Receiver<Message>, deposits: &AtomicUsiz
 
 /// Is there more of it?
 fn sweep(mailbox: &mut Mailbox) -> bool {
-    let swept = mailbox.sweep(unix_now(), Instant::now());
+    let swept = mailbox.sweep(Instant::now());
     let tidied = swept.and_then(|more| if more { Ok(true) } else { mailbox.tidy().map(|()| false) });
     tidied.unwrap_or_else(|error| {
         tracing::warn!(%error, "mail whose time is over cannot be removed; look at the disk of the mailbox");

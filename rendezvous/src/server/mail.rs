@@ -10,14 +10,17 @@ use common::prekey::ONE_TIMES;
 use common::seal::MAX_ENVELOPE;
 
 use super::{ConnectionId, Fault, Server, at_most};
-use crate::limits::{DEPOSITS_OF_SOURCE, MAILBOX_DEPOSITS_OF_ONE, MAILBOX_REQUESTS, Source, SourceBuckets};
+use crate::limits::{
+    CONSENTS_OF_SOURCE, DEPOSITS_OF_SOURCE, MAILBOX_DEPOSITS_OF_ONE, MAILBOX_REQUESTS, Source, SourceBuckets,
+};
 use crate::mailbox::window::Window;
 use crate::mailbox::{Asker, Command, Event};
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct PostOffice {
-    sources: SourceBuckets,
+    deposits: SourceBuckets,
+    consents: SourceBuckets,
 }
 
 /// What one connection has to do with the mailbox.
@@ -58,7 +61,10 @@ impl Correspondence {
 impl Server {
     /// Mail is kept for those who are away. `key` is random.
     pub fn with_mailbox(mut self, key: u64) -> Self {
-        self.post_office = Some(PostOffice { sources: SourceBuckets::new(DEPOSITS_OF_SOURCE, key) });
+        self.post_office = Some(PostOffice {
+            deposits: SourceBuckets::new(DEPOSITS_OF_SOURCE, key),
+            consents: SourceBuckets::new(CONSENTS_OF_SOURCE, key.rotate_left(32)),
+        });
         self
     }
 
@@ -90,7 +96,7 @@ impl Server {
     /// What the mailbox says to a command. Of a connection that has gone nothing is to be done: what waits is still there.
     pub fn handle_mailbox(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Account(connection, terms) => self.account_known(connection, terms),
+            Event::Account(connection, terms) => self.account_known(connection, terms, now),
             Event::Published(connection) => self.answered(connection, None),
             Event::Bundle { connection, request, bundle } => {
                 self.answered(connection, Some(FromServer::Prekeys { request, bundle }));
@@ -129,31 +135,35 @@ impl Server {
     }
 
     /// A client has come, or accepts others than before.
-    pub(super) fn account_changed(&mut self, connection: ConnectionId) {
+    pub(super) fn account_changed(&mut self, connection: ConnectionId, now: Instant) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
         state.mail.account = match state.mail.account {
             Account::Known | Account::Changed => Account::Changed,
             Account::Asked | Account::AskedAndChanged => Account::AskedAndChanged,
         };
-        self.settle_account(connection);
+        self.settle_account(connection, now);
     }
 
     /// For those for whom there was no time before.
-    pub(super) fn settle_accounts(&mut self) {
+    pub(super) fn settle_accounts(&mut self, now: Instant) {
         let changed = self.connections.iter().filter(|(_, state)| state.mail.account == Account::Changed);
-        changed.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| self.settle_account(id));
+        changed.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| self.settle_account(id, now));
     }
 
-    fn settle_account(&mut self, connection: ConnectionId) {
-        let Some(asker) = self.asker(connection).filter(|_| self.post_office.is_some()) else { return };
-        let Some(state) = self.connections.get_mut(&connection) else { return };
-        if let Some(registration) = self.registry.get(&asker.peer).filter(|_| state.mail.account == Account::Changed) {
+    fn settle_account(&mut self, connection: ConnectionId, now: Instant) {
+        let Some(asker) = self.asker(connection) else { return };
+        let (Some(post_office), Some(state)) = (&mut self.post_office, self.connections.get_mut(&connection)) else {
+            return;
+        };
+        let registration = self.registry.get(&asker.peer).filter(|_| state.mail.account == Account::Changed);
+        // Else again in a second.
+        if let Some(registration) = registration.filter(|_| post_office.consents.take(asker.source, now)) {
             state.mail.account = Account::Asked;
             self.commands.push_back(Command::Account(asker, registration.capabilities().into()));
         }
     }
 
-    fn account_known(&mut self, connection: ConnectionId, terms: Option<MailboxTerms>) {
+    fn account_known(&mut self, connection: ConnectionId, terms: Option<MailboxTerms>, now: Instant) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
         state.mail.account = match state.mail.account {
             Account::AskedAndChanged | Account::Changed => Account::Changed,
@@ -170,7 +180,7 @@ impl Server {
             };
             self.with_window(connection, news);
         }
-        self.settle_account(connection);
+        self.settle_account(connection, now);
     }
 
     /// A request other than a deposit has its answer.
@@ -232,7 +242,7 @@ impl Server {
         };
         let waiting = self.connections.get(&connection).map_or(0, |state| state.mail.deposits);
         // Whoever the recipient is, and whether there is one: this is the same.
-        if waiting >= MAILBOX_DEPOSITS_OF_ONE || !post_office.sources.take(asker.source, now) {
+        if waiting >= MAILBOX_DEPOSITS_OF_ONE || !post_office.deposits.take(asker.source, now) {
             self.send(connection, FromServer::Deposited { request, outcome: DepositOutcome::Full });
             return Ok(());
         }
