@@ -223,7 +223,8 @@ pub struct RunArgs {
     pub relay: Option<Relay>,
     /// Where to keep mail for clients who are away, or `off` to keep none [default: the data folder]
     ///
-    /// Only the recipient can open it. It waits for 14 days, and takes up to 1 GiB: see `[limits]` in the documentation.
+    /// Only the recipient can open it. It waits for 14 days, takes up to 1 GiB, and is kept for up to 50,000 people, unless
+    /// `mailbox-days`, `mailbox-bytes` and `mailbox-accounts` of the limits in the configuration file say otherwise.
     #[arg(long, env = "RENDEZVOUS_MAILBOX", value_name = "off|DIR")]
     pub mailbox: Option<MailboxPlace>,
     /// TOML file with any of: listen, host, data, tunnel, relay, mailbox, log-format, and a table of limits

@@ -13,6 +13,7 @@ use common::link::Rendezvous as Place;
 use common::prekey::PrekeySecret;
 use common::seal;
 use nix::sys::signal::Signal;
+use rendezvous::limits::OUTGOING_BYTES;
 use support::{Client, Person, Process, Server, command};
 
 const LOOPBACK: [&str; 2] = ["--listen", "127.0.0.1:0"];
@@ -233,6 +234,29 @@ fn a_mailbox_that_cannot_be_written_is_said_at_the_start() {
     // The kernel's own files are read-only even for root.
     let error = refused(data.path(), Path::new("/proc/self"));
     assert!(error.contains("the mailbox") && error.contains("--mailbox off"), "{error}");
+}
+
+#[tokio::test]
+async fn one_who_does_not_read_costs_no_more_than_the_window_and_is_not_sent_away_for_his_mail() {
+    let server = Server::start();
+    let (alice, mut bob) = alice_and_bob();
+    bob.window = 1024;
+    let mut at_bob = settled(&bob, &server.place).await;
+    let mut at_alice = settled(&alice, &server.place).await;
+    let long = |n: u8| vec![n; seal::MAX_ENVELOPE];
+    // More than may ever wait in his queue of frames.
+    let count = (OUTGOING_BYTES / seal::MAX_ENVELOPE * 2) as u8;
+    for n in 0..count {
+        stored(&mut at_alice, &alice, &bob, &server.place, &long(n)).await;
+    }
+    assert!(at_bob.connection.close_reason().is_none());
+    for n in 0..count {
+        let mail = at_bob.next_mail().await;
+        assert!(mail.envelope == long(n), "{n}");
+        let collected = Collected::sign(&bob.identity, server.place.key, vec![mail.id]);
+        at_bob.send(&ToServer::Collected(collected)).await;
+    }
+    server.stop().await;
 }
 
 /// What a server says that does not start with this mailbox.
