@@ -10,6 +10,7 @@ use common::discovery::Config as DiscoveryConfig;
 use common::identity::PeerId;
 use common::introduction::{Register, ToServer};
 use common::link::Rendezvous;
+use common::session::PeerFrame;
 use common::tls::{Certificate, SERVER_NAME, SeenPeer};
 use quinn::{Connecting, Connection, Endpoint, Incoming};
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,7 @@ use super::port_mapping::{Mapped, PortMapper};
 use super::quic_socket::{QuicSocket, Stun};
 use super::session::{Outgoing, Report, Session, WRITE_QUEUE, close};
 use super::transport::PEER_WINDOW;
-use super::{interfaces, look_around, measure_lifetime, speed, transport};
+use super::{interfaces, look_around, measure_lifetime, seconds_now, speed, transport};
 use crate::node::{
     Begin, Bye, ControlEvent, Machine, NodeCommand, NodeEvent, Output, SessionEvent, SessionId, SocketId,
 };
@@ -113,6 +114,7 @@ impl Driver {
 
     /// Runs until the application has dropped its side; then says goodbye.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
+        self.machine.handle_clock(seconds_now(), Instant::now());
         self.look_at_interfaces();
         if let Some(lan) = &self.lan {
             self.machine.handle_lan_opened(lan.port(), Instant::now());
@@ -232,6 +234,8 @@ impl Driver {
         match event {
             ControlEvent::Connected { .. } => {
                 self.connected = true;
+                // It may have been set since.
+                self.machine.handle_clock(seconds_now(), Instant::now());
                 self.look_at_interfaces();
             }
             ControlEvent::Message(_) => {}
@@ -390,9 +394,10 @@ impl Driver {
             Ok((seen, connecting)) => {
                 let (outgoing, waiting) = mpsc::channel(WRITE_QUEUE);
                 self.sessions.insert(id, Near { dialled, outgoing, connection: None });
-                let (name, events) = (self.means.name.clone(), self.means.reports.clone());
+                let hello = PeerFrame::Hello { name: self.means.name.clone(), prekey: self.machine.prekey() };
+                let events = self.means.reports.clone();
                 let desk = self.means.desk.clone();
-                let session = Session { id, peer, route, dialled, seen, name, outgoing: waiting, desk, events };
+                let session = Session { id, peer, route, dialled, seen, hello, outgoing: waiting, desk, events };
                 tokio::spawn(session.run(connecting));
             }
             Err(reason) => {

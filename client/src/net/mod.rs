@@ -120,11 +120,10 @@ impl Node {
         let (requests, asked) = mpsc::channel(64);
         let (control_events, control) = mpsc::channel(64);
         let (reports, sessions) = mpsc::channel(256);
-        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let machine = Machine::new(Config {
             identity: config.identity.clone(),
             rendezvous: config.rendezvous.key,
-            epoch,
+            epoch: seconds_now(),
             contacts: config.contacts,
             birthday: config.birthday,
             relay_only: config.relay_only,
@@ -195,6 +194,11 @@ impl Node {
         // It began when the driver said goodbye.
         let _ = self.port_mapping.await;
     }
+}
+
+/// Since 1970, by the clock of this computer.
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Is it on this machine?

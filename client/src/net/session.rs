@@ -79,7 +79,7 @@ pub(super) struct Session {
     pub(super) dialled: bool,
     pub(super) seen: SeenPeer,
     /// Our greeting.
-    pub(super) name: String,
+    pub(super) hello: PeerFrame,
     pub(super) outgoing: mpsc::Receiver<Outgoing>,
     /// For whoever asks to measure the line.
     pub(super) desk: speed::Desk,
@@ -134,7 +134,6 @@ impl Session {
         let Ok((send, receive)) = opened else { return Session::down(&connection.closed().await) };
         // Further streams are the peer's, who is a contact and has shown its key. They end with the connection.
         tokio::spawn(speed::serve(connection.clone(), self.peer, self.route, self.desk.clone()));
-        let hello = PeerFrame::Hello { name: std::mem::take(&mut self.name), prekey: None };
         let (_, never) = mpsc::channel(1);
         // With our greeting the dialler closes what this connection takes the place of. So the side that accepts greets
         // only when its driver has been told of this one: else the end of the old one could be told first, as a loss.
@@ -143,7 +142,7 @@ impl Session {
         if self.dialled {
             tell(&mut told);
         }
-        let writing = write(send, hello, may_greet, std::mem::replace(&mut self.outgoing, never));
+        let writing = write(send, self.hello.clone(), may_greet, std::mem::replace(&mut self.outgoing, never));
         let reading = self.read(&connection, receive, told, by);
         tokio::select! {
             bye = writing => close(&connection, bye),

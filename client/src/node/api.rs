@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use common::candidate::CandidateKind;
 use common::identity::PeerId;
+use common::introduction::{MailId, MailboxTerms};
 use common::nat::NatProfile;
 use common::path::Report;
+use common::prekey::{Prekey, PrekeyId};
 use common::session::{PeerFrame, Route, Via};
 use serde::{Deserialize, Serialize};
 
 use super::around::{Around, LifetimeReport};
 use super::attempt::PathAttempt;
+use super::mail::{Deposited, PrekeySet};
 use super::port_mapping::PortMapping;
 use super::speed::SpeedReport;
 
@@ -61,6 +64,28 @@ pub enum NodeCommand {
         /// What, in order.
         frames: Vec<PeerFrame>,
     },
+    /// The secrets of our prekeys, in place of those before, and what is to be handed out of them.
+    Prekeys(Box<PrekeySet>),
+    /// The newest signed prekey of a contact, which was verified. Letters are sealed to it while it is fresh, and mail for
+    /// which the rendezvous has nothing better.
+    PeerPrekey {
+        /// Whose.
+        peer: PeerId,
+        /// The key.
+        prekey: Prekey,
+    },
+    /// Have the rendezvous keep this for a contact. Each is answered by a [`NodeEvent::Deposited`]. Of one contact they are
+    /// deposited one after the other; so many wait ([`MAX_DEPOSITS`](super::MAX_DEPOSITS)), and one more is [`Deposited::Lost`].
+    Deposit {
+        /// For whom.
+        peer: PeerId,
+        /// Comes back in the answer.
+        token: u64,
+        /// What, in order: at most what an envelope holds ([`common::seal::MAX_CONTENT`]).
+        frames: Vec<PeerFrame>,
+    },
+    /// These are on disk here, and what they used up of the prekeys is gone from there: the rendezvous may delete them.
+    Collected(Vec<MailId>),
     /// Something that should have been acknowledged was not: find out now whether the path is alive.
     Verify(PeerId, Route),
     /// Look at this machine's network beyond what the rendezvous sees of it; on the LAN itself only if that is allowed.
@@ -236,6 +261,42 @@ pub enum NodeEvent {
         frame: PeerFrame,
         /// The session's round-trip time now; nothing for an envelope.
         rtt: Duration,
+    },
+    /// The rendezvous keeps mail; once after each registration. Before that, and if it never comes, nothing can be deposited.
+    Mailbox(MailboxTerms),
+    /// What became of a [`NodeCommand::Deposit`].
+    Deposited {
+        /// For whom it is.
+        peer: PeerId,
+        /// From the command.
+        token: u64,
+        /// What.
+        outcome: Deposited,
+    },
+    /// An envelope out of the mailbox, which only the peer can have sealed. It comes again at the next start, unless it is
+    /// [collected](NodeCommand::Collected).
+    Mail {
+        /// The rendezvous' name for it.
+        id: MailId,
+        /// From whom.
+        peer: PeerId,
+        /// What is in it, in order.
+        frames: Vec<PeerFrame>,
+        /// It was sealed to this one-time prekey, whose secret is to be deleted together with keeping the frames.
+        one_time: Option<PrekeyId>,
+    },
+    /// An envelope that is said to be this contact's, and that does not open: it was sealed to a key that is gone, or is forged. It
+    /// is to be collected, too; what the peer has to say it must say again.
+    MailUnreadable {
+        /// The rendezvous' name for it.
+        id: MailId,
+        /// From whom, as the rendezvous says.
+        peer: PeerId,
+    },
+    /// The rendezvous' clock at our registration, if it says: whoever keeps another time may have a wrong clock.
+    Clock {
+        /// In seconds since 1970.
+        server_s: u64,
     },
     /// How the measurement that was asked for goes.
     Speed {

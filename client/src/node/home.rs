@@ -12,11 +12,12 @@ use common::nat::NatProfile;
 use common::pairing::{Pairing, SealNonce};
 use common::path::purse::{Owner, Purse};
 use common::path::{Guessing, MAX_SOCKETS};
-use common::prekey::Keyring;
+use common::prekey::{Keyring, Prekey};
 use common::seal::{self, SealSeed};
 use common::session::{PeerFrame, Route};
 
 use super::api::{NodeEvent, SessionId, SocketId};
+use super::clock::Clock;
 use super::machine::Config;
 use super::output::Output;
 
@@ -90,6 +91,8 @@ pub(super) struct Home {
     pub(super) relay_only: bool,
     /// The secrets of our prekeys.
     pub(super) keyring: Keyring,
+    /// What others tell of the time.
+    pub(super) clock: Clock,
     random: Random,
     open_sockets: usize,
     next_socket: u32,
@@ -119,6 +122,7 @@ impl Home {
             birthday,
             relay_only,
             keyring: Keyring::default(),
+            clock: Clock::default(),
             random,
             open_sockets: 0,
             next_socket: 0,
@@ -224,18 +228,25 @@ impl Home {
         nonce.map_or_else(Vec::new, |nonce| pairing.seal(context, &candidate::pack(contents), nonce))
     }
 
-    /// Frames for this contact's eyes, for the rendezvous to carry; empty if there are none.
-    pub(super) fn envelope(&mut self, peer: PeerId, context: &[u8], frames: &[PeerFrame]) -> Vec<u8> {
+    /// Frames for this contact's eyes, sealed to this prekey or to its identity key, for the rendezvous to carry; empty if there are
+    /// none.
+    pub(super) fn envelope(
+        &mut self,
+        peer: PeerId,
+        to: Option<&Prekey>,
+        context: &[u8],
+        frames: &[PeerFrame],
+    ) -> Vec<u8> {
         if frames.is_empty() {
             return Vec::new();
         }
         let seed: Option<SealSeed> = self.random.bytes("nothing is sent ahead");
-        let sealed = seed.map(|seed| seal::seal(&self.identity, peer, None, context, frames, seed));
+        let sealed = seed.map(|seed| seal::seal(&self.identity, peer, to, context, frames, seed));
         sealed
             .and_then(|sealed| {
                 sealed
                     .inspect_err(|error| {
-                        tracing::debug!(%error, "a letter that is not sent; its messages wait for a connection");
+                        tracing::debug!(%error, "an envelope that is not sent");
                     })
                     .ok()
             })

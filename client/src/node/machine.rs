@@ -20,6 +20,7 @@ use super::api::{Entrance, NodeCommand, NodeEvent, Party, SessionId, SocketId};
 use super::home::{Home, Random};
 use super::lan::Lan;
 use super::lines::End;
+use super::mail::Mail;
 use super::output::{Begin, Bye, ControlEvent, Output, SessionEvent};
 use super::peer::Peer;
 
@@ -54,6 +55,7 @@ pub struct Machine {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     pub(super) register: Register,
     pub(super) lan: Lan,
+    pub(super) mail: Mail,
     pub(super) remembered: VecDeque<IntroductionId>,
     outage_told: Option<Instant>,
     /// The address at which the rendezvous was reached.
@@ -80,6 +82,7 @@ impl Machine {
             peers: BTreeMap::new(),
             register,
             lan: Lan::default(),
+            mail: Mail::default(),
             remembered: VecDeque::new(),
             outage_told: None,
             server: None,
@@ -104,7 +107,8 @@ impl Machine {
 
     /// When [`Machine::handle_timeout`] has something to do.
     pub fn poll_wakeup(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| peer.wakeup(&self.home)).chain(self.lan_wakeup()).min()
+        let peers = self.peers.values().filter_map(|peer| peer.wakeup(&self.home));
+        peers.chain(self.lan_wakeup()).chain(self.mail_wakeup()).min()
     }
 
     /// Does what is due.
@@ -115,6 +119,7 @@ impl Machine {
             }
         }
         self.lan_timeout(now);
+        self.mail_timeout(now);
     }
 
     /// Acts on a command.
@@ -126,8 +131,12 @@ impl Machine {
             NodeCommand::Send { peer, session, frame } => {
                 self.with(peer, |peer, home| peer.send(session, frame, home));
             }
-            NodeCommand::Reply { peer, frames } => self.with(peer, |peer, home| peer.reply(&frames, home)),
+            NodeCommand::Reply { peer, frames } => self.with(peer, |peer, home| peer.reply(&frames, now, home)),
             NodeCommand::Letter { peer, frames } => self.with(peer, |peer, _| peer.set_letter(frames)),
+            NodeCommand::Prekeys(set) => self.set_prekeys(*set),
+            NodeCommand::PeerPrekey { peer, prekey } => self.with(peer, |peer, _| peer.set_prekey(prekey)),
+            NodeCommand::Deposit { peer, token, frames } => self.deposit(peer, token, frames, now),
+            NodeCommand::Collected(mails) => self.collected(&mails),
             NodeCommand::Verify(peer, route) => self.with(peer, |peer, home| peer.verify(route, now, home)),
             NodeCommand::LookAround { lan } => self.home.output(Output::LookAround { lan }),
             NodeCommand::MeasureLifetime => self.home.output(Output::MeasureLifetime),
@@ -171,6 +180,7 @@ impl Machine {
         }
         if !self.peers.keys().eq(&before) {
             self.lan.contacts_changed();
+            self.mail_contacts_changed();
         }
         let key = self.home.rendezvous;
         let capabilities = self.peers.values().map(|peer| peer.pairing().capability(key)).collect();
@@ -244,6 +254,11 @@ impl Machine {
         peer.incoming(socket, remote, &mut self.home)
     }
 
+    /// What the computer's clock says, in seconds since 1970: at the start and when it may have been set.
+    pub fn handle_clock(&mut self, now_s: u64, now: Instant) {
+        self.home.clock.set_own(now_s, now);
+    }
+
     /// Our host candidates, at the start and when they may have changed. What is not known cannot be shown.
     pub fn handle_hosts(&mut self, hosts: Vec<SocketAddr>) {
         if !self.home.relay_only {
@@ -271,6 +286,7 @@ impl Machine {
                 self.home.output(Output::RelayVia(server));
                 self.home.relay_remote = Some(canonical(remote));
                 self.home.connected = true;
+                self.mail_outage();
                 // One round trip earlier than the answer to the registration, behind which the server reads them.
                 self.peers.values_mut().for_each(|peer| peer.renew(now, &mut self.home));
                 self.home.moved = false;
@@ -297,6 +313,7 @@ impl Machine {
 
     fn outage(&mut self, now: Instant) {
         (self.home.connected, self.home.observed) = (false, None);
+        self.mail_outage();
         self.peers.values_mut().for_each(|peer| peer.forget_request(now));
     }
 
@@ -311,6 +328,7 @@ impl Machine {
                 };
                 self.home.observed = entrance.observed();
                 self.outage_told = None;
+                self.registered_at(registered.now_s, now);
                 match entrance {
                     Entrance::Udp { .. } if self.home.relay_only => {}
                     Entrance::Udp { observed } => self.discover(observed, registered.stun, now),
@@ -325,10 +343,10 @@ impl Machine {
                     peer.trickled(&trickle, now, &mut self.home);
                 }
             }
-            FromServer::Mailbox(_)
-            | FromServer::Prekeys { .. }
-            | FromServer::Deposited { .. }
-            | FromServer::Mail(_) => {}
+            FromServer::Mailbox(terms) => self.mailbox(terms),
+            FromServer::Prekeys { request, bundle } => self.fetched(request, bundle.as_deref(), now),
+            FromServer::Deposited { request, outcome } => self.deposited(request, outcome, now),
+            FromServer::Mail(mail) => self.mail(mail),
             FromServer::Letter(letter) => {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.acts_on(letter.introduction)) {
                     peer.letter(&letter, &mut self.home);
@@ -337,11 +355,10 @@ impl Machine {
             FromServer::ChannelClosed(channel) => {
                 self.peers.values_mut().for_each(|peer| peer.channel_closed(channel, &mut self.home));
             }
-            FromServer::Refused { request } => {
-                if let Some(peer) = self.peers.values_mut().find(|peer| peer.is_request(request)) {
-                    peer.refused(now, &mut self.home);
-                }
-            }
+            FromServer::Refused { request } => match self.peers.values_mut().find(|peer| peer.is_request(request)) {
+                Some(peer) => peer.refused(now, &mut self.home),
+                None => self.mail_refused(request, now),
+            },
             // The close of the connection says it again, and is acted on.
             FromServer::Replaced => {}
             FromServer::Draining => self.home.tell(NodeEvent::Draining),

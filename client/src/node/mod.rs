@@ -11,6 +11,9 @@
 //! Who shows an address to the rendezvous alone ([`Config::relay_only`]) has the relayed half of that, and nothing that would send a datagram
 //! to anybody else.
 //!
+//! Mail for who is away, and for us, goes through `mail/`: fetched prekeys, sealed envelopes, what the rendezvous signs for, and
+//! what is opened of what it has kept.
+//!
 //! # Surface
 //!
 //! Inputs: commands, STUN datagrams, what the connection to the rendezvous and the sessions report, who dials, and time, each
@@ -24,10 +27,12 @@
 mod api;
 mod around;
 mod attempt;
+mod clock;
 mod home;
 mod lan;
 mod lines;
 mod machine;
+mod mail;
 mod output;
 mod peer;
 mod port_mapping;
@@ -41,6 +46,7 @@ pub use attempt::{AttemptEnd, PathAttempt, Side};
 pub use home::Random;
 pub use lan::Audience;
 pub use machine::{Config, Machine};
+pub use mail::{Deposited, MAX_DEPOSITS, PrekeySet};
 pub use output::{Begin, Bye, ControlEvent, Output, SessionEvent};
 pub use port_mapping::{MappingProtocol, NAT_BEYOND, PortMapping};
 pub use speed::{SpeedFailure, SpeedPhase, SpeedReport};

@@ -223,6 +223,11 @@ impl Room {
             NodeEvent::Refused { peer } => self.status.refused(*peer, now.wall),
             // For the task that asked.
             NodeEvent::Speed { .. } | NodeEvent::Around(_) | NodeEvent::Lifetime(_) => return,
+            NodeEvent::Mailbox(_)
+            | NodeEvent::Deposited { .. }
+            | NodeEvent::Mail { .. }
+            | NodeEvent::MailUnreadable { .. }
+            | NodeEvent::Clock { .. } => return,
             NodeEvent::Replaced
             | NodeEvent::Introduced { .. }
             | NodeEvent::Punched { .. }
@@ -311,6 +316,11 @@ impl Room {
             | NodeEvent::Attempted { .. }
             | NodeEvent::Around(_)
             | NodeEvent::Lifetime(_)
+            | NodeEvent::Mailbox(_)
+            | NodeEvent::Deposited { .. }
+            | NodeEvent::Mail { .. }
+            | NodeEvent::MailUnreadable { .. }
+            | NodeEvent::Clock { .. }
             | NodeEvent::Speed { .. } => {
                 return None;
             }

@@ -432,8 +432,8 @@ impl Person {
         if matches!(self.control, Control::Connected(control) if control == id) {
             self.control_event(id, event, rtt, now);
         } else if let Some(session) = self.sessions.get_mut(&id) {
-            let hello = wire::encode(&PeerFrame::Hello { name: "A friend".to_owned(), prekey: None }, MAX_PEER_FRAME)
-                .expect("it fits");
+            let hello = PeerFrame::Hello { name: "A friend".to_owned(), prekey: self.machine.prekey() };
+            let hello = wire::encode(&hello, MAX_PEER_FRAME).expect("it fits");
             let (name, peer) = (session.id, session.peer);
             let told = match event {
                 Event::Opened => {

@@ -12,6 +12,7 @@
 //! relayed connection stands.
 
 mod direct;
+mod letters;
 mod live;
 mod neighbour;
 mod relayed;
@@ -21,11 +22,12 @@ use std::time::{Duration, Instant};
 
 use common::candidate::{Contents, canonical};
 use common::identity::PeerId;
-use common::introduction::{Introduce, Introduction, IntroductionId, Letter, Role, ToServer, Trickle};
+use common::introduction::{Introduce, Introduction, IntroductionId, Role, ToServer, Trickle};
 use common::pairing::Pairing;
 use common::path::keepalive::Keepalive;
 use common::path::purse::{Bucket, INTRODUCTIONS};
 use common::path::{self, Agent, Ending};
+use common::prekey::Prekey;
 use common::relay::RelayChannel;
 use common::session::{PeerFrame, Route, Via};
 
@@ -33,7 +35,7 @@ use self::direct::SESSION_TIMEOUT;
 use self::live::Live;
 use super::api::{Introducer, NodeEvent, Party, SessionId, SocketId};
 use super::attempt::{AttemptEnd, Circumstances, Side};
-use super::home::{Home, letter_context, request_context, trickle_context};
+use super::home::{Home, request_context, trickle_context};
 use super::lines::{End, Ended, Lines, Pair, Way};
 use super::output::{Begin, Bye, Output};
 
@@ -51,8 +53,6 @@ const PAUSES_BROKEN: [u64; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
 const LATELY: Duration = Duration::from_secs(600);
 /// After a wrong key: nothing that a quick repetition would mend.
 const UNTRUSTED_PAUSE: Duration = Duration::from_secs(30);
-/// Messages of one letter that are read: nobody's program puts more into one.
-const LETTER_FRAMES: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -68,6 +68,8 @@ pub(super) struct Peer {
     failures: usize,
     /// What the next request carries.
     letter: Vec<PeerFrame>,
+    /// Its newest signed prekey.
+    prekey: Option<Prekey>,
     /// Into which receipts for letters go.
     introduction: Option<IntroductionId>,
     /// How many more may be acted on.
@@ -101,6 +103,7 @@ impl Peer {
             next_try: None,
             failures: 0,
             letter: Vec::new(),
+            prekey: None,
             introduction: None,
             introductions: Bucket::default(),
             channel: None,
@@ -132,20 +135,6 @@ impl Peer {
         (self.request, self.awaiting_session) = (None, None);
         self.punching.take().into_iter().chain(self.standing.take()).for_each(|live| live.end(home));
         self.lines.dismiss(bye, home);
-    }
-
-    /// What the next request for an introduction is to carry.
-    pub(super) fn set_letter(&mut self, frames: Vec<PeerFrame>) {
-        self.letter = frames;
-    }
-
-    /// Sends frames into the latest introduction.
-    pub(super) fn reply(&mut self, frames: &[PeerFrame], home: &mut Home) {
-        let Some(introduction) = self.introduction else { return };
-        let envelope = home.envelope(self.id, &letter_context(introduction), frames);
-        if !envelope.is_empty() {
-            home.ask(ToServer::Letter(Letter { introduction, envelope }));
-        }
     }
 
     /// Asks for an introduction if it is time and there is nothing under way.
@@ -186,7 +175,7 @@ impl Peer {
             peer: self.id,
             capability: self.pairing.capability(rendezvous),
             sealed: home.sealed_candidates(&self.pairing, &context, self.is_unconnected()),
-            envelope: home.envelope(self.id, &context, &self.letter),
+            envelope: self.sealed_letter(&context, now, home),
         };
         home.ask(ToServer::Introduce(introduce));
         (self.request, self.asked) = (Some((request, now + REQUEST_TIMEOUT)), Some(now));
@@ -307,25 +296,6 @@ impl Peer {
         }
         self.awaiting_session = None;
         self.after_agents(now, home);
-    }
-
-    /// Words of the peer that came by the rendezvous.
-    pub(super) fn letter(&mut self, letter: &Letter, home: &mut Home) {
-        self.open_letter(&letter_context(letter.introduction), &letter.envelope, home);
-    }
-
-    fn open_letter(&self, context: &[u8], envelope: &[u8], home: &mut Home) {
-        if envelope.is_empty() {
-            return;
-        }
-        match common::seal::open(&home.identity, &home.keyring, self.id, context, envelope) {
-            Ok(opened) => {
-                for frame in opened.frames.into_iter().take(LETTER_FRAMES) {
-                    home.tell(NodeEvent::Frame { peer: self.id, via: Via::Letter, frame, rtt: Duration::ZERO });
-                }
-            }
-            Err(error) => tracing::debug!(%error, "a letter that does not open"),
-        }
     }
 
     /// Is this introduction being acted on?
