@@ -136,7 +136,7 @@ impl Machine {
             NodeCommand::Prekeys(set) => self.set_prekeys(*set),
             NodeCommand::PeerPrekey { peer, prekey } => self.with(peer, |peer, _| peer.set_prekey(prekey)),
             NodeCommand::Deposit { peer, token, frames } => self.deposit(peer, token, frames, now),
-            NodeCommand::Collected(mails) => self.collected(&mails),
+            NodeCommand::Collected(mails) => self.collected(&mails, now),
             NodeCommand::Verify(peer, route) => self.with(peer, |peer, home| peer.verify(route, now, home)),
             NodeCommand::LookAround { lan } => self.home.output(Output::LookAround { lan }),
             NodeCommand::MeasureLifetime => self.home.output(Output::MeasureLifetime),
@@ -346,7 +346,7 @@ impl Machine {
             FromServer::Mailbox(terms) => self.mailbox(terms),
             FromServer::Prekeys { request, bundle } => self.fetched(request, bundle.as_deref(), now),
             FromServer::Deposited { request, outcome } => self.deposited(request, outcome, now),
-            FromServer::Mail(mail) => self.mail(mail),
+            FromServer::Mail(mail) => self.mail(mail, now),
             FromServer::Letter(letter) => {
                 if let Some(peer) = self.peers.values_mut().find(|peer| peer.acts_on(letter.introduction)) {
                     peer.letter(&letter, &mut self.home);

@@ -1,6 +1,7 @@
 //! What the rendezvous has kept for us: opened once, told once, and signed for when it is on disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use common::identity::PeerId;
 use common::introduction::{Collected, MAX_COLLECTED, Mail, MailId, ToServer};
@@ -8,6 +9,7 @@ use common::prekey::PrekeyId;
 use common::receipt::EnvelopeDigest;
 use common::seal::{self, MAIL};
 
+use super::FRAMES;
 use crate::node::api::NodeEvent;
 use crate::node::machine::Machine;
 
@@ -31,9 +33,16 @@ pub(super) struct Incoming {
     told: BTreeMap<MailId, Told>,
     /// On disk.
     collected: VecDeque<Name>,
+    /// To be signed for.
+    unsigned: Vec<MailId>,
 }
 
 impl Incoming {
+    /// If there is no rendezvous now, they come again at the next registration, and are known.
+    pub(super) fn forget_unsigned(&mut self) {
+        self.unsigned.clear();
+    }
+
     /// It is on disk: all ids of the same envelope, and the one-time prekey that it used up.
     fn collect(&mut self, id: MailId) -> (Vec<MailId>, Option<PrekeyId>) {
         let Some(told) = self.told.remove(&id) else { return (vec![id], None) };
@@ -50,18 +59,18 @@ impl Incoming {
 }
 
 impl Machine {
-    pub(in crate::node) fn mail(&mut self, Mail { id, sender, envelope }: Mail) {
+    pub(in crate::node) fn mail(&mut self, Mail { id, sender, envelope }: Mail, now: Instant) {
         if !self.mail.open {
             return tracing::debug!("mail out of a mailbox of which the rendezvous has not spoken");
         }
         if !self.peers.contains_key(&sender) {
             tracing::debug!("mail of somebody who is no contact is not read");
-            return self.sign_for(&[id]);
+            return self.sign_for(&[id], now);
         }
         let name = (sender, seal::digest(&envelope));
         let incoming = &mut self.mail.incoming;
         if incoming.collected.contains(&name) {
-            return self.sign_for(&[id]);
+            return self.sign_for(&[id], now);
         }
         if incoming.told.contains_key(&id) {
             return tracing::debug!(?id, "mail that was told, and is not on disk yet");
@@ -89,23 +98,34 @@ impl Machine {
     }
 
     /// These are on disk.
-    pub(in crate::node) fn collected(&mut self, mails: &[MailId]) {
+    pub(in crate::node) fn collected(&mut self, mails: &[MailId], now: Instant) {
         let mut all = Vec::with_capacity(mails.len());
         for id in mails {
             let (ids, one_time) = self.mail.incoming.collect(*id);
             one_time.and_then(|one_time| self.home.keyring.remove(one_time));
             all.extend(ids);
         }
-        self.sign_for(&all);
+        self.sign_for(&all, now);
     }
 
-    /// The rendezvous may delete these. If there is none now they come again at the next registration, and are known.
-    fn sign_for(&mut self, mails: &[MailId]) {
-        if !self.mail.open {
-            return;
-        }
-        for mails in mails.chunks(MAX_COLLECTED) {
-            let collected = Collected::sign(&self.home.identity, self.home.rendezvous, mails.to_vec());
+    /// The rendezvous may delete these.
+    fn sign_for(&mut self, mails: &[MailId], now: Instant) {
+        let unsigned = &mut self.mail.incoming.unsigned;
+        // Whoever sends again and again what is signed for has to wait until it comes again.
+        let room = REMEMBERED.saturating_sub(unsigned.len());
+        unsigned.extend(mails.iter().take(room).filter(|_| self.mail.open));
+        self.sign(now);
+    }
+
+    pub(super) fn sign(&mut self, now: Instant) {
+        while !self.mail.incoming.unsigned.is_empty() {
+            if !self.mail.paid.take(FRAMES, now) {
+                self.mail.resumes = Some(now + FRAMES.interval);
+                return;
+            }
+            let unsigned = &mut self.mail.incoming.unsigned;
+            let mails = unsigned.drain(..unsigned.len().min(MAX_COLLECTED)).collect();
+            let collected = Collected::sign(&self.home.identity, self.home.rendezvous, mails);
             self.home.ask(ToServer::Collected(collected));
         }
     }

@@ -21,10 +21,11 @@ mod outgoing;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
 use common::introduction::{MailboxTerms, PublishPrekeys, ToServer};
+use common::path::purse::{Bucket, Rate};
 use common::prekey::{Keyring, Prekey};
 use common::receipt::StoredReceipt;
 
@@ -35,6 +36,10 @@ use super::machine::Machine;
 
 /// Deposits for one contact that wait here, the one under way included. More than that the messenger keeps.
 pub const MAX_DEPOSITS: usize = 8;
+
+/// Frames about mail. A rendezvous takes 4,096 of all kinds at once and then 67 a second, and sends away who says more; introductions
+/// need their share. What is over waits.
+const FRAMES: Rate = Rate { burst: 1024, interval: Duration::from_millis(25) };
 
 /// The prekeys as they are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +72,12 @@ pub(super) struct Mail {
     /// What is published at the next registration.
     publish: Option<PublishPrekeys>,
     outgoing: BTreeMap<PeerId, Outgoing>,
+    /// Whose turn it was last.
+    served: Option<PeerId>,
     incoming: Incoming,
+    paid: Bucket,
+    /// When more may be said, if something waits for that.
+    resumes: Option<Instant>,
 }
 
 impl Machine {
@@ -111,10 +121,25 @@ impl Machine {
 
     /// There is no connection (any more), or another one: nothing is answered that was asked before.
     pub(super) fn mail_outage(&mut self) {
-        self.mail.open = false;
+        (self.mail.open, self.mail.resumes) = (false, None);
+        self.mail.incoming.forget_unsigned();
         for (peer, outgoing) in &mut self.mail.outgoing {
             outgoing.lose(*peer, &mut self.home);
         }
+    }
+
+    pub(super) fn mail_wakeup(&self) -> Option<Instant> {
+        self.mail.outgoing.values().filter_map(Outgoing::wakeup).chain(self.mail.resumes).min()
+    }
+
+    pub(super) fn mail_timeout(&mut self, now: Instant) {
+        if self.mail_wakeup().is_none_or(|at| now < at) {
+            return;
+        }
+        self.mail.resumes = None;
+        self.sign(now);
+        self.give_up_waiting(now);
+        self.serve(now);
     }
 
     pub(super) fn mail_contacts_changed(&mut self) {

@@ -1,6 +1,7 @@
 //! What the rendezvous is to keep for one contact: in order, one after the other.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
@@ -10,7 +11,7 @@ use common::receipt::EnvelopeDigest;
 use common::seal::{self, MAIL};
 use common::session::PeerFrame;
 
-use super::{Deposited, MAX_DEPOSITS};
+use super::{Deposited, FRAMES, MAX_DEPOSITS};
 use crate::node::api::NodeEvent;
 use crate::node::home::Home;
 use crate::node::machine::Machine;
@@ -20,6 +21,10 @@ use crate::node::peer::Peer;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// An envelope has to travel, and to get onto a disk that others write to as well.
 const DEPOSIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Contacts for whom keys are fetched at a time, and for whom something is deposited: a rendezvous refuses more than 64 deposits of one
+/// client that are not on disk yet.
+const AT_A_TIME: usize = 32;
 
 #[derive(Debug)]
 struct Waiting {
@@ -48,7 +53,7 @@ struct UnderWay {
     digest: EnvelopeDigest,
 }
 
-/// The key of the next envelope is fetched while the one before is under way.
+/// What is to be kept for one contact. The key of the next envelope is fetched while the one before is under way.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     waiting: VecDeque<Waiting>,
@@ -67,7 +72,7 @@ impl Outgoing {
         self.waiting.len() + usize::from(self.under_way.is_some()) < MAX_DEPOSITS
     }
 
-    fn wakeup(&self) -> Option<Instant> {
+    pub(super) fn wakeup(&self) -> Option<Instant> {
         let asked = match self.key {
             Key::Asked { until, .. } => Some(until),
             Key::Unasked | Key::Chosen(_) => None,
@@ -75,36 +80,36 @@ impl Outgoing {
         asked.into_iter().chain(self.under_way.as_ref().map(|deposit| deposit.until)).min()
     }
 
-    /// Does all that can be done now.
-    fn go_on(&mut self, peer: &Peer, now: Instant, home: &mut Home) {
-        while let Some(next) = self.waiting.front() {
-            match self.key {
-                Key::Unasked => {
-                    let (request, capability) = (home.number_request(), peer.pairing().capability(home.rendezvous));
-                    let peer = peer.pairing().peer();
-                    home.ask(ToServer::FetchPrekeys(FetchPrekeys { request, peer, capability }));
-                    self.key = Key::Asked { request, until: now + FETCH_TIMEOUT };
-                }
-                Key::Chosen(key) if self.under_way.is_none() => {
-                    let id = peer.pairing().peer();
-                    let envelope = home.envelope(id, key.as_ref(), MAIL, &next.frames);
-                    let token = next.token;
-                    self.waiting.pop_front();
-                    if envelope.is_empty() {
-                        tracing::error!("something is to be deposited that does not fit into an envelope");
-                        home.tell(NodeEvent::Deposited { peer: id, token, outcome: Deposited::Refused });
-                        continue;
-                    }
-                    self.note_used(key);
-                    self.key = Key::Unasked;
-                    let (request, capability) = (home.number_request(), peer.pairing().capability(home.rendezvous));
-                    let digest = seal::digest(&envelope);
-                    self.under_way = Some(UnderWay { request, until: now + DEPOSIT_TIMEOUT, token, digest });
-                    home.ask(ToServer::Deposit(Deposit { request, peer: id, capability, envelope }));
-                }
-                Key::Asked { .. } | Key::Chosen(_) => return,
-            }
+    /// Is there something to fetch a key for?
+    fn may_fetch(&self) -> bool {
+        !self.waiting.is_empty() && matches!(self.key, Key::Unasked)
+    }
+
+    fn fetch(&mut self, peer: &Peer, now: Instant, home: &mut Home) {
+        let (request, capability) = (home.number_request(), peer.pairing().capability(home.rendezvous));
+        self.key = Key::Asked { request, until: now + FETCH_TIMEOUT };
+        home.ask(ToServer::FetchPrekeys(FetchPrekeys { request, peer: peer.pairing().peer(), capability }));
+    }
+
+    /// Has the next one its key, and is it its turn?
+    fn may_deposit(&self) -> bool {
+        !self.waiting.is_empty() && matches!(self.key, Key::Chosen(_)) && self.under_way.is_none()
+    }
+
+    fn deposit(&mut self, to: &Peer, now: Instant, home: &mut Home) {
+        let (Key::Chosen(key), Some(next)) = (self.key, self.waiting.pop_front()) else { return };
+        self.key = Key::Unasked;
+        let (peer, token) = (to.pairing().peer(), next.token);
+        let envelope = home.envelope(peer, key.as_ref(), MAIL, &next.frames);
+        if envelope.is_empty() {
+            tracing::error!("something is to be deposited that does not fit into an envelope");
+            return home.tell(NodeEvent::Deposited { peer, token, outcome: Deposited::Refused });
         }
+        self.note_used(key);
+        let (request, capability) = (home.number_request(), to.pairing().capability(home.rendezvous));
+        let digest = seal::digest(&envelope);
+        self.under_way = Some(UnderWay { request, until: now + DEPOSIT_TIMEOUT, token, digest });
+        home.ask(ToServer::Deposit(Deposit { request, peer, capability, envelope }));
     }
 
     fn note_used(&mut self, key: Option<Prekey>) {
@@ -140,14 +145,49 @@ impl Outgoing {
 
 impl Machine {
     pub(in crate::node) fn deposit(&mut self, peer: PeerId, token: u64, frames: Vec<PeerFrame>, now: Instant) {
-        let known = self.peers.get(&peer).filter(|_| self.mail.open && self.home.connected);
+        let can = self.mail.open && self.home.connected && self.peers.contains_key(&peer);
         let room = self.mail.outgoing.get(&peer).is_none_or(Outgoing::has_room);
-        let Some(known) = known.filter(|_| room) else {
+        if !can || !room {
             return self.home.tell(NodeEvent::Deposited { peer, token, outcome: Deposited::Lost });
-        };
+        }
         let outgoing = self.mail.outgoing.entry(peer).or_insert_with(Outgoing::new);
         outgoing.waiting.push_back(Waiting { token, frames });
-        outgoing.go_on(known, now, &mut self.home);
+        self.serve(now);
+    }
+
+    /// Does all that can be done now: one thing for each contact in turn, again and again.
+    pub(super) fn serve(&mut self, now: Instant) {
+        let outgoing = self.mail.outgoing.values();
+        let mut depositing = outgoing.clone().filter(|outgoing| outgoing.under_way.is_some()).count();
+        let mut fetching = outgoing.filter(|outgoing| !matches!(outgoing.key, Key::Unasked)).count();
+        let after = self.mail.served.map_or(Bound::Unbounded, Bound::Excluded);
+        let first = self.mail.outgoing.range((after, Bound::Unbounded)).map(|(id, _)| *id);
+        let all: Vec<_> = first.chain(self.mail.outgoing.keys().copied()).take(self.mail.outgoing.len()).collect();
+        let mut goes_on = true;
+        while std::mem::take(&mut goes_on) {
+            for id in &all {
+                let (Some(peer), Some(outgoing)) = (self.peers.get(id), self.mail.outgoing.get_mut(id)) else {
+                    continue;
+                };
+                let deposits = outgoing.may_deposit() && depositing < AT_A_TIME;
+                let fetches = outgoing.may_fetch() && fetching < AT_A_TIME;
+                if !deposits && !fetches {
+                    continue;
+                }
+                if !self.mail.paid.take(FRAMES, now) {
+                    self.mail.resumes = Some(now + FRAMES.interval);
+                    return;
+                }
+                if deposits {
+                    outgoing.deposit(peer, now, &mut self.home);
+                    (depositing, fetching) = (depositing + usize::from(outgoing.under_way.is_some()), fetching - 1);
+                } else {
+                    outgoing.fetch(peer, now, &mut self.home);
+                    fetching += 1;
+                }
+                (self.mail.served, goes_on) = (Some(*id), true);
+            }
+        }
     }
 
     /// The contact for whom prekeys were asked for by this request.
@@ -159,13 +199,13 @@ impl Machine {
     pub(in crate::node) fn fetched(&mut self, request: u32, bundle: Option<&Bundle>, now: Instant) {
         if let Some(peer) = self.fetching(request) {
             self.choose_key(peer, bundle, now);
+            self.serve(now);
         }
     }
 
     fn choose_key(&mut self, id: PeerId, bundle: Option<&Bundle>, now: Instant) {
         if let (Some(outgoing), Some(peer)) = (self.mail.outgoing.get_mut(&id), self.peers.get_mut(&id)) {
             outgoing.choose(bundle, peer, now, &self.home);
-            outgoing.go_on(peer, now, &mut self.home);
         }
     }
 
@@ -189,40 +229,29 @@ impl Machine {
             DepositOutcome::Refused => Deposited::Refused,
             DepositOutcome::Full => Deposited::Full,
         };
-        self.answer_deposit(peer, deposit.token, outcome, now);
-    }
-
-    fn answer_deposit(&mut self, id: PeerId, token: u64, outcome: Deposited, now: Instant) {
-        self.home.tell(NodeEvent::Deposited { peer: id, token, outcome });
-        if let (Some(outgoing), Some(peer)) = (self.mail.outgoing.get_mut(&id), self.peers.get(&id)) {
-            outgoing.go_on(peer, now, &mut self.home);
-        }
+        self.home.tell(NodeEvent::Deposited { peer, token: deposit.token, outcome });
+        self.serve(now);
     }
 
     /// A server that refuses in the words of an introduction means the same.
     pub(in crate::node) fn mail_refused(&mut self, request: u32, now: Instant) {
         match self.fetching(request) {
-            Some(peer) => self.choose_key(peer, None, now),
+            Some(_) => self.fetched(request, None, now),
             None => self.deposited(request, DepositOutcome::Refused, now),
         }
     }
 
-    pub(in crate::node) fn mail_wakeup(&self) -> Option<Instant> {
-        self.mail.outgoing.values().filter_map(Outgoing::wakeup).min()
-    }
-
-    pub(in crate::node) fn mail_timeout(&mut self, now: Instant) {
+    /// What was not answered in time is done without, or is lost.
+    pub(super) fn give_up_waiting(&mut self, now: Instant) {
         let due = self.mail.outgoing.iter().filter(|(_, outgoing)| outgoing.wakeup().is_some_and(|at| at <= now));
         let due: Vec<_> = due.map(|(peer, _)| *peer).collect();
-        for id in due {
-            let Some(outgoing) = self.mail.outgoing.get_mut(&id) else { continue };
-            let late = outgoing.under_way.take_if(|deposit| deposit.until <= now);
-            let unfetched = matches!(outgoing.key, Key::Asked { until, .. } if until <= now);
-            if unfetched {
-                self.choose_key(id, None, now);
+        for peer in due {
+            let Some(outgoing) = self.mail.outgoing.get_mut(&peer) else { continue };
+            if let Some(deposit) = outgoing.under_way.take_if(|deposit| deposit.until <= now) {
+                self.home.tell(NodeEvent::Deposited { peer, token: deposit.token, outcome: Deposited::Lost });
             }
-            if let Some(deposit) = late {
-                self.answer_deposit(id, deposit.token, Deposited::Lost, now);
+            if matches!(outgoing.key, Key::Asked { until, .. } if until <= now) {
+                self.choose_key(peer, None, now);
             }
         }
     }

@@ -237,3 +237,31 @@ fn an_envelope_without_frames_is_mail_like_any_other() {
     let frames: Vec<PeerFrame> = Vec::new();
     assert_eq!(town.bob.mails(), [NodeEvent::Mail { id: MailId(4), peer: id(ALICE), frames, one_time: None }]);
 }
+
+#[test]
+fn of_a_hundred_contacts_a_third_is_served_at_a_time_and_all_in_turn() {
+    let others: Vec<_> = (100..200).map(id).collect();
+    let mut town = Town::with_prekeys(0);
+    town.command(ALICE, NodeCommand::Contacts(others.clone()));
+    let count = |town: &Town, which: fn(&ToServer) -> bool| town.asked.iter().filter(|(_, asked)| which(asked)).count();
+    let fetches = |asked: &ToServer| matches!(asked, ToServer::FetchPrekeys(_));
+    let deposits = |asked: &ToServer| matches!(asked, ToServer::Deposit(_));
+    town.tamper = Box::new(|_| Vec::new());
+    for (token, peer) in others.iter().enumerate() {
+        for token in [token as u64, 100 + token as u64] {
+            town.command(ALICE, NodeCommand::Deposit { peer: *peer, token, frames: says("hello") });
+        }
+    }
+    assert_eq!((count(&town, fetches), count(&town, deposits)), (32, 0));
+    town.pass(Duration::from_secs(6));
+    assert_eq!((count(&town, fetches), count(&town, deposits)), (64, 32));
+    let first: Vec<_> = town.asked[..32].iter().map(|(_, asked)| asked.clone()).collect();
+    let next = town.asked[32..].iter().filter(|(_, asked)| fetches(asked));
+    let of = |asked: &ToServer| if let ToServer::FetchPrekeys(fetch) = asked { Some(fetch.peer) } else { None };
+    assert!(next.clone().all(|(_, asked)| first.iter().all(|one| of(one) != of(asked))), "others have their turn");
+    town.tamper = Box::new(|word| vec![word]);
+    town.pass(Duration::from_secs(60));
+    let outcomes = town.alice.outcomes();
+    assert_eq!(outcomes.len(), 200);
+    assert_eq!(outcomes.iter().filter(|(_, outcome)| is_stored(outcome)).count(), 200 - 32);
+}

@@ -135,13 +135,17 @@ fn a_bundle_that_is_forged_old_or_handed_out_twice_is_not_used() {
     let mallorys = |n, one_time| secret(n, one_time, 0).public(&identity(MALLORY));
     for (what, bundle, key) in [
         ("all of it is Mallory's", Bundle { signed: mallorys(20, false), one_time: Some(mallorys(21, true)) }, 5),
-        ("one is", Bundle { signed: bobs(6, false, 0), one_time: Some(mallorys(21, true)) }, 5),
+        ("one is", Bundle { signed: bobs(6, false, 0), one_time: Some(mallorys(21, true)) }, 6),
         ("an old one", Bundle { signed: bobs(4, false, 1_000), one_time: None }, 5),
         ("a one-time prekey in place of a signed one", Bundle { signed: bobs(7, true, 0), one_time: None }, 5),
-        ("a signed one to be used up", Bundle { signed: bobs(4, false, 9), one_time: Some(bobs(4, false, 9)) }, 5),
+        (
+            "a signed one to be used up",
+            Bundle { signed: bobs(4, false, 1_000), one_time: Some(bobs(4, false, 1_000)) },
+            5,
+        ),
     ] {
         let mut town = Town::with_prekeys(0);
-        town.command(ALICE, NodeCommand::PeerPrekey { peer: id(BOB), prekey: bobs(5, false, 0) });
+        town.command(ALICE, NodeCommand::PeerPrekey { peer: id(BOB), prekey: bobs(5, false, 100) });
         town.tamper = Box::new(move |word| match word {
             FromServer::Prekeys { request, .. } => {
                 vec![FromServer::Prekeys { request, bundle: Some(Box::new(bundle)) }]
@@ -341,4 +345,21 @@ fn mail_before_the_mailbox_was_spoken_of_is_not_looked_at() {
     town.register(BOB);
     town.message(BOB, mail(1, ALICE, &sealed("hello")));
     assert_eq!((town.bob.mails(), town.signed_for()), (vec![], vec![]));
+}
+
+#[test]
+fn a_server_that_repeats_without_end_is_answered_no_more_often_than_an_honest_one_takes() {
+    let mut town = with_bob();
+    let envelope = sealed("hello");
+    town.message(BOB, mail(1, ALICE, &envelope));
+    town.command(BOB, NodeCommand::Collected(vec![MailId(1)]));
+    for _ in 0..5_000 {
+        town.message(BOB, mail(1, ALICE, &envelope));
+    }
+    let burst = town.asked.len();
+    assert_eq!(burst, 1024);
+    town.pass(Duration::from_secs(1));
+    let later = town.asked.len() - burst;
+    assert!((1..=40).contains(&later), "{later}");
+    assert!(town.signed_for().len() < 3_000, "the rest comes again");
 }
