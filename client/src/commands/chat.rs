@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
+use common::session::Content;
 
 use super::{Context, Online};
 use crate::cli;
@@ -88,7 +89,10 @@ impl Task for Chat {
             Signal::Started => out.command(NodeCommand::Want(self.peer)),
             Signal::Node(event) => self.node(event, out, room),
             Signal::Line { line: Line::Text(text), .. } if text.trim().is_empty() => {}
-            Signal::Line { line: Line::Text(text), id } => room.say(self.peer, id, text.clone(), now, out),
+            Signal::Line { line: Line::Text(text), id } => {
+                let content = Content::Text { text: text.clone(), reply_to: None };
+                room.say(self.peer, id, content, now, out);
+            }
             Signal::Line { line: Line::TooLong(length), id } => {
                 let reason = Refusal::TooLong { length: *length }.to_string();
                 out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), text: None, reason });

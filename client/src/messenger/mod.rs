@@ -13,10 +13,20 @@
 //! Then whatever arrives by whichever route continues what has arrived, because every route starts at or before the
 //! first message that has no receipt.
 //!
+//! A peer that is away ([`Input::Absent`], or no session within three seconds) has a mailbox at the rendezvous (`mail`): what
+//! waits goes there in envelopes, and is *at the server* when that has signed it. It still goes over the next session; the
+//! receiver knows it by its name. What is taken back, or has expired, is replaced by a void, which goes on until
+//! it is acknowledged, so that no hole stays in the numbering; the receipt names what has arrived, so it is known which of the
+//! two it was. A receiver knows by the numbers what is missing (`heard`), and asks for it (`gaps`).
+//!
 //! What it knows lives in memory; `Resume` gives a new one what an earlier one had queued and seen, from the store. Whoever
 //! acts on the effects keeps what they say of messages first, then sends: a receipt must not be ahead of the disk.
 
 mod conversation;
+mod gaps;
+mod heard;
+mod mail;
+mod outgoing;
 mod seen;
 mod session;
 #[cfg(test)]
@@ -26,10 +36,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::{MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, Via};
+use common::receipt::Receipt;
+use common::session::{Content, MAX_EMOJI, MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
 
 use conversation::Conversation;
-pub use conversation::Outgoing;
+pub use heard::{MAX_HOLES, Stream};
+pub use mail::Outcome;
+pub use outgoing::{Arrival, Outgoing};
 pub use session::Reason;
 
 /// Messages that may wait for one peer. At [`MAX_TEXT`] each that is 8 MiB, the most that a forgotten chat with somebody
@@ -41,6 +54,8 @@ pub const WINDOW: usize = 64;
 /// Ids remembered of one peer. An id need only be known until its sender has the receipt, and until then the sender
 /// sends at most [`WINDOW`] others; 32 times that leaves room for copies that come late by another route.
 pub const MAX_SEEN: usize = 2048;
+/// Posts that are said again for one question.
+pub const MAX_FOUND: usize = 256;
 /// Messages that ride along with a request for an introduction. What follows them is two round trips behind.
 pub const LETTER: usize = 4;
 
@@ -56,16 +71,16 @@ pub enum Input {
         /// Now, in milliseconds since 1970.
         at_ms: u64,
         /// What.
-        text: String,
+        content: Content,
+        /// When it shall not go any more.
+        expires: Option<Instant>,
     },
     /// An earlier messenger had this under way. Before anything else of this peer.
     Resume {
         /// With whom.
         peer: PeerId,
-        /// What it had said that nobody has acknowledged, oldest first.
-        queue: Vec<Outgoing>,
-        /// The ids of the last messages from the peer, oldest first.
-        seen: Vec<MessageId>,
+        /// What.
+        before: Resumed,
     },
     /// The person takes back what has not been acknowledged. It may be on its way already.
     Cancel {
@@ -103,11 +118,73 @@ pub enum Input {
     },
     /// Our addresses have changed: no direct path is what it was.
     NetworkChanged,
+    /// We are registered with a rendezvous that keeps envelopes for so long, or with none that does.
+    Mailbox {
+        /// For how long.
+        keeps: Option<Duration>,
+    },
+    /// The rendezvous does not introduce us: the peer is not there.
+    Absent {
+        /// Who.
+        peer: PeerId,
+    },
+    /// What became of an [`Effect::Deposit`].
+    Deposited {
+        /// For whom.
+        peer: PeerId,
+        /// Which.
+        token: u64,
+        /// The caller has verified the server's signature.
+        outcome: Outcome,
+    },
+    /// The person has seen what the peer said, up to here.
+    Read {
+        /// Whose.
+        peer: PeerId,
+        /// In which stream.
+        stream: StreamId,
+        /// The number of the last.
+        up_to: u64,
+    },
+    /// The answer to [`Effect::LookUp`].
+    Found {
+        /// For whom.
+        peer: PeerId,
+        /// At most [`MAX_FOUND`].
+        posts: Vec<Post>,
+    },
+    /// An envelope of this peer's does not open.
+    Unreadable {
+        /// Whose.
+        peer: PeerId,
+    },
+}
+
+/// What an earlier messenger knew of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// The stream of what we say, and the number of the next.
+    pub next: (StreamId, u64),
+    /// What it had said that nobody has acknowledged, oldest first.
+    pub queue: Vec<Outgoing>,
+    /// The last posts from the peer, oldest first, and what came under their names, if that is known.
+    pub seen: Vec<(MessageId, Option<PostDigest>)>,
+    /// How far the peer's posts have come, the latest stream last.
+    pub heard: Vec<Stream>,
+    /// How far the person has read them.
+    pub read: Option<(StreamId, u64)>,
 }
 
 /// What the messenger wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
+    /// What the person said has its place: keep it. The answer to [`Input::Say`], unless that is refused.
+    Said {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        post: Post,
+    },
     /// Give this frame to the connection of this route.
     Send {
         /// To whom.
@@ -163,19 +240,71 @@ pub enum Effect {
         /// Why.
         why: Reason,
     },
-    /// Show this: it comes for the first time.
-    ShowIncoming {
+    /// Keep this and show it: it comes for the first time. A void fills a place and shows nothing.
+    Incoming {
         /// From whom.
         peer: PeerId,
         /// What.
         post: Post,
     },
-    /// The peer's client has the message.
-    Delivered {
+    /// The peer's client has these.
+    Acknowledged {
         /// Whose.
+        peer: PeerId,
+        /// Says so.
+        receipt: Receipt,
+        /// Those that we had waited for, and what of each is there.
+        posts: Vec<(MessageId, Arrival)>,
+    },
+    /// The peer's person has read us up to somewhere.
+    ReadBy {
+        /// Whose.
+        peer: PeerId,
+        /// Says so, and how far.
+        receipt: Receipt,
+    },
+    /// The rendezvous keeps these for the peer.
+    AtServer {
+        /// For whom.
+        peer: PeerId,
+        /// Which.
+        ids: Vec<MessageId>,
+    },
+    /// The time of this one is over; a void takes its place.
+    Expired {
+        /// For whom it was.
         peer: PeerId,
         /// Which.
         id: MessageId,
+    },
+    /// Bring this to the mailbox, in one envelope, and say what became of it by [`Input::Deposited`].
+    Deposit {
+        /// For whom.
+        peer: PeerId,
+        /// Comes back. 0: nobody waits for it.
+        token: u64,
+        /// What, in order.
+        frames: Vec<PeerFrame>,
+    },
+    /// Sign how far the person has read, and say it.
+    TellRead {
+        /// To whom.
+        peer: PeerId,
+        /// Which way.
+        via: Via,
+        /// In which stream of the peer's.
+        stream: StreamId,
+        /// The number of the last.
+        up_to: u64,
+    },
+    /// The peer has lost these: find them, and hand them in as [`Input::Found`].
+    LookUp {
+        /// Who asks.
+        peer: PeerId,
+        /// In which stream of ours.
+        stream: StreamId,
+        /// The first and the last of each range.
+        ranges: Vec<(u64, u64)>,
     },
     /// The peer suggests a name for itself.
     PeerName {
@@ -213,6 +342,12 @@ pub enum Refusal {
         /// In bytes of UTF-8.
         length: usize,
     },
+    /// Over [`MAX_EMOJI`].
+    #[error("a reaction has at most {MAX_EMOJI} bytes, this one has {length}; an emoji or two will do")]
+    LongReaction {
+        /// In bytes of UTF-8.
+        length: usize,
+    },
     /// [`MAX_QUEUED`] messages wait already.
     #[error("{MAX_QUEUED} messages wait for this contact already; this one was not added")]
     QueueFull,
@@ -223,6 +358,8 @@ pub enum Refusal {
 #[derive(Debug, Default)]
 pub struct Messenger {
     conversations: BTreeMap<PeerId, Conversation>,
+    /// For how long the rendezvous keeps envelopes, if it does.
+    keeps: Option<Duration>,
 }
 
 impl Messenger {
@@ -235,8 +372,13 @@ impl Messenger {
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Say { peer, id, at_ms, text } => self.of(peer).say(id, at_ms, text, now, &mut effects),
-            Input::Resume { peer, queue, seen } => self.of(peer).resume(queue, seen, now, &mut effects),
+            Input::Say { peer, id, at_ms, content, expires } => {
+                let conversation = self.of(peer);
+                let (stream, seq) = conversation.next();
+                let post = Post { id, stream, seq, at_ms, content };
+                conversation.say(post, expires, now, &mut effects);
+            }
+            Input::Resume { peer, before } => self.of(peer).resume(before, now, &mut effects),
             Input::Cancel { peer, id } => self.of(peer).cancel(id, now, &mut effects),
             Input::Connected { peer, route, rtt } => self.of(peer).connected(route, rtt, now, &mut effects),
             Input::Disconnected { peer, route } => self.of(peer).disconnected(route, now, &mut effects),
@@ -246,6 +388,15 @@ impl Messenger {
                     .values_mut()
                     .for_each(|conversation| conversation.network_changed(now, &mut effects));
             }
+            Input::Mailbox { keeps } => {
+                self.keeps = keeps;
+                self.conversations.values_mut().for_each(|conversation| conversation.mailbox(keeps, now, &mut effects));
+            }
+            Input::Absent { peer } => self.of(peer).absent(now, &mut effects),
+            Input::Deposited { peer, token, outcome } => self.of(peer).deposited(token, outcome, now, &mut effects),
+            Input::Read { peer, stream, up_to } => self.of(peer).read(stream, up_to, &mut effects),
+            Input::Found { peer, posts } => self.of(peer).found(posts, &mut effects),
+            Input::Unreadable { peer } => self.of(peer).unreadable(now, &mut effects),
         }
         effects
     }
@@ -259,13 +410,13 @@ impl Messenger {
         effects
     }
 
-    /// When a receipt will be overdue.
+    /// When [`Messenger::handle_timeout`] is due.
     pub fn poll_wakeup(&self) -> Option<Instant> {
-        self.conversations.values().filter_map(Conversation::overdue_at).min()
+        self.conversations.values().filter_map(Conversation::wakeup).min()
     }
 
-    /// The messages to this peer without a receipt, oldest first.
-    pub fn outstanding(&self, peer: PeerId) -> impl ExactSizeIterator<Item = (MessageId, &str)> {
+    /// What the person said to this peer that has no receipt, oldest first.
+    pub fn outstanding(&self, peer: PeerId) -> Vec<(MessageId, &str)> {
         self.conversations.get(&peer).map(Conversation::outstanding).unwrap_or_default()
     }
 
@@ -280,6 +431,7 @@ impl Messenger {
     }
 
     fn of(&mut self, peer: PeerId) -> &mut Conversation {
-        self.conversations.entry(peer).or_insert_with(|| Conversation::new(peer))
+        let keeps = self.keeps;
+        self.conversations.entry(peer).or_insert_with(|| Conversation::new(peer, keeps))
     }
 }

@@ -1,40 +1,36 @@
-//! A bounded memory of ids: by it a message is shown once.
+//! A bounded memory of what came under which name: by it a post is taken once, and each of its copies is acknowledged as
+//! what was taken. A copy may say something else, if its sender took it back in between.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use common::session::MessageId;
+use common::session::{MessageId, PostDigest};
 
 use super::MAX_SEEN;
 
-/// The last [`MAX_SEEN`] ids, the oldest forgotten first.
+/// The last [`MAX_SEEN`] posts, the oldest forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    ids: BTreeSet<MessageId>,
+    digests: BTreeMap<MessageId, Option<PostDigest>>,
     order: VecDeque<MessageId>,
 }
 
 impl Seen {
-    /// Is this id new?
-    pub(super) fn insert(&mut self, id: MessageId) -> bool {
-        if !self.ids.insert(id) {
-            return false;
+    /// A post that was not known; an earlier version did not keep its digest.
+    pub(super) fn insert(&mut self, id: MessageId, digest: Option<PostDigest>) {
+        if self.digests.insert(id, digest).is_some() {
+            return;
         }
         self.order.push_back(id);
         if self.order.len() > MAX_SEEN
             && let Some(oldest) = self.order.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.digests.remove(&oldest);
         }
-        true
     }
 
-    /// Forgets an id. Was it known?
-    pub(super) fn remove(&mut self, id: MessageId) -> bool {
-        let known = self.ids.remove(&id);
-        if known {
-            self.order.retain(|other| *other != id);
-        }
-        known
+    /// What came under this name, if anything came, as far as that is known.
+    pub(super) fn get(&self, id: MessageId) -> Option<Option<PostDigest>> {
+        self.digests.get(&id).copied()
     }
 }
 
@@ -50,10 +46,9 @@ mod tests {
     fn the_memory_is_bounded_and_forgets_the_oldest() {
         let mut seen = Seen::default();
         for n in 0..=MAX_SEEN {
-            assert!(seen.insert(id(n)));
+            seen.insert(id(n), Some(PostDigest([n as u8; 16])));
         }
-        assert!(!seen.insert(id(1)));
-        assert!(seen.insert(id(0)), "the oldest was forgotten");
-        assert_eq!((seen.ids.len(), seen.order.len()), (MAX_SEEN, MAX_SEEN));
+        assert_eq!((seen.get(id(0)), seen.get(id(1))), (None, Some(Some(PostDigest([1; 16])))));
+        assert_eq!((seen.digests.len(), seen.order.len()), (MAX_SEEN, MAX_SEEN));
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State, Status};
-use crate::messenger::{Effect, Input, Messenger, Outgoing, Reason, Refusal};
+use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed};
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Tried, Who};
 use crate::store::{Conversation, Record};
@@ -132,41 +132,46 @@ impl Room {
     }
 
     /// Says something.
-    pub fn say(&mut self, peer: PeerId, id: MessageId, text: String, now: Moment, out: &mut Out) {
+    pub fn say(&mut self, peer: PeerId, id: MessageId, content: Content, now: Moment, out: &mut Out) {
         let at_ms = now.wall_ms();
+        self.feed(Input::Say { peer, id, at_ms, content, expires: None }, now, out);
+    }
+
+    /// What we said is kept, and shown.
+    fn said(&mut self, peer: PeerId, post: Post, now: Moment, out: &mut Out) {
+        let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { return };
         let waiting = self.messenger.relies_on(peer).is_none().then_some(true);
-        let shown = Event::Message {
+        out.keep(Record::Said { peer, id, at_ms, text: text.clone() });
+        out.show(Event::Message {
             dir: Direction::Out,
             who: self.who(peer),
             id: id.to_string(),
-            text: text.clone(),
+            text,
             at: from_millis(at_ms).unwrap_or(now.wall),
             waiting,
-        };
-        let kept = Record::Said { peer, id, at_ms, text: text.clone() };
-        let effects = self.messenger.handle(Input::Say { peer, id, at_ms, text }, now.at);
-        if !effects.iter().any(|effect| matches!(effect, Effect::Refused { .. })) {
-            out.keep(kept);
-            out.show(shown);
-        }
-        self.apply(effects, now, out);
+        });
     }
 
     /// Goes on where an earlier process stood with this peer.
     pub(super) fn resume(&mut self, peer: PeerId, before: Conversation, now: Moment, out: &mut Out) {
+        // Each process speaks in a stream of its own.
+        let stream = StreamId(now.wall_ms());
         let queue = before.queue.into_iter().zip(1..).map(|(message, seq)| {
             let at_ms = u64::try_from(message.at.as_millisecond()).unwrap_or_default();
             let content = Content::Text { text: message.text, reply_to: None };
-            Outgoing { post: Post { id: message.id, stream: StreamId(0), seq, at_ms, content } }
+            Outgoing::new(Post { id: message.id, stream, seq, at_ms, content }, None)
         });
-        let queue = queue.collect();
-        self.feed(Input::Resume { peer, queue, seen: before.seen }, now, out);
+        let queue: Vec<_> = queue.collect();
+        let next = (stream, queue.len() as u64 + 1);
+        let seen = before.seen.into_iter().map(|id| (id, None)).collect();
+        let before = Resumed { next, queue, seen, heard: Vec::new(), read: None };
+        self.feed(Input::Resume { peer, before }, now, out);
     }
 
     /// Another process has changed what waits: what is not there any more was taken back.
     pub(super) fn set_outbox(&mut self, waiting: &BTreeSet<MessageId>, now: Moment, out: &mut Out) {
         for peer in self.contacts.ids() {
-            let ours = self.messenger.outstanding(peer).map(|(id, _)| id);
+            let ours = self.messenger.outstanding(peer).into_iter().map(|(id, _)| id);
             let cancelled: Vec<_> = ours.filter(|id| !waiting.contains(id)).collect();
             cancelled.into_iter().for_each(|id| self.feed(Input::Cancel { peer, id }, now, out));
         }
@@ -385,7 +390,8 @@ impl Room {
                 Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
                 Effect::Verify { peer, route } => out.command(NodeCommand::Verify(peer, route)),
                 Effect::Switched { peer, route, why } => self.switched(peer, route, why, now, out),
-                Effect::ShowIncoming { peer, post } => {
+                Effect::Said { peer, post } => self.said(peer, post, now, out),
+                Effect::Incoming { peer, post } => {
                     let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { continue };
                     out.keep(Record::Heard { peer, id, at_ms, text: text.clone() });
                     out.show(Event::Message {
@@ -398,11 +404,19 @@ impl Room {
                         waiting: None,
                     });
                 }
-                Effect::Delivered { peer, id } => {
-                    out.keep(Record::Delivered { peer, id, at_ms: now.wall_ms() });
-                    out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
-                    self.notices.push(Notice::Delivered { peer });
+                Effect::Acknowledged { peer, posts, .. } => {
+                    for (id, _) in posts.into_iter().filter(|(_, arrival)| *arrival == Arrival::Said) {
+                        out.keep(Record::Delivered { peer, id, at_ms: now.wall_ms() });
+                        out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
+                        self.notices.push(Notice::Delivered { peer });
+                    }
                 }
+                Effect::ReadBy { .. }
+                | Effect::AtServer { .. }
+                | Effect::Expired { .. }
+                | Effect::Deposit { .. }
+                | Effect::TellRead { .. }
+                | Effect::LookUp { .. } => {}
                 Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
                 Effect::Pong { peer, via: Via::Session(route), nonce } => {
                     self.notices.push(Notice::Pong { peer, route, nonce });

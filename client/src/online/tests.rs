@@ -1,5 +1,6 @@
 //! What people and programs see when the node says this or that; no network, no clock.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -7,7 +8,7 @@ use common::candidate::CandidateKind;
 use common::identity::{Identity, PeerId};
 use common::path::Report;
 use common::receipt::{Claim, Receipt};
-use common::session::{Content, MAX_TEXT, MessageId, PeerFrame, Post, Route, StreamId, Via};
+use common::session::{Content, MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
 use jiff::Timestamp;
 
 mod explaining;
@@ -25,6 +26,8 @@ struct World<T> {
     start: Instant,
     elapsed: Duration,
     next_id: u128,
+    /// What Bob was sent.
+    sent: BTreeMap<MessageId, PostDigest>,
 }
 
 fn id(seed: u8) -> PeerId {
@@ -48,7 +51,7 @@ impl<T: Task> World<T> {
         contacts.add(bob(), "Bob").expect("added");
         let room = Room::new(Identity::from_seed(&[1; 32]), contacts, Status::new(1, Timestamp::UNIX_EPOCH));
         let (start, elapsed) = (Instant::now(), Duration::ZERO);
-        let mut world = World { engine: Engine::new(room, task), start, elapsed, next_id: 0 };
+        let mut world = World { engine: Engine::new(room, task), start, elapsed, next_id: 0, sent: BTreeMap::new() };
         let out = world.feed(Happening::Started);
         (world, out)
     }
@@ -58,7 +61,23 @@ impl<T: Task> World<T> {
         let now = Moment { at: self.start + self.elapsed, wall, since_start: self.elapsed };
         let mut out = self.engine.handle(happening, now);
         self.engine.flush(now, &mut out);
+        let posts = sent(&out).into_iter().filter_map(|frame| match frame {
+            PeerFrame::Post(post) => Some((post.id, post.digest())),
+            _ => None,
+        });
+        self.sent.extend(posts);
         out
+    }
+
+    /// Bob has the message of this number, and says so to us.
+    fn receipt(&mut self, n: u128) -> Out {
+        self.receipt_by(2, n)
+    }
+
+    fn receipt_by(&mut self, signer: u8, n: u128) -> Out {
+        let claim = Claim::Device { posts: vec![(message(n), self.sent[&message(n)])] };
+        let receipt = Receipt::sign(&Identity::from_seed(&[signer; 32]), id(1), claim, 0);
+        self.frame(PeerFrame::Receipt(receipt))
     }
 
     fn node(&mut self, event: NodeEvent) -> Out {
@@ -120,16 +139,6 @@ fn says(frame: &PeerFrame) -> Option<&str> {
     }
 }
 
-/// Bob has the message of this number, and says so to us.
-fn receipt(n: u128) -> PeerFrame {
-    receipt_by(2, n)
-}
-
-fn receipt_by(signer: u8, n: u128) -> PeerFrame {
-    let claim = Claim::Device { posts: vec![(message(n), post("").digest())] };
-    PeerFrame::Receipt(Receipt::sign(&Identity::from_seed(&[signer; 32]), id(1), claim, 0))
-}
-
 /// What is acknowledged, in one receipt that is ours.
 fn acknowledged(out: &Out) -> Vec<MessageId> {
     let [PeerFrame::Receipt(receipt)] = sent(out)[..] else { panic!("{:?}", out.commands) };
@@ -143,7 +152,7 @@ fn what_comes_together_is_acknowledged_by_one_signature_and_a_forged_receipt_cou
     let (mut world, _) = chat();
     world.direct();
     let event = |n| {
-        let frame = PeerFrame::Post(Post { id: message(n), ..post("hi") });
+        let frame = PeerFrame::Post(Post { id: message(n), seq: n as u64, ..post("hi") });
         NodeEvent::Frame { peer: bob(), via: Via::Session(Route::Direct), frame, rtt: RTT }
     };
     let now = Moment { at: world.start, wall: Timestamp::UNIX_EPOCH, since_start: Duration::ZERO };
@@ -152,9 +161,9 @@ fn what_comes_together_is_acknowledged_by_one_signature_and_a_forged_receipt_cou
     world.engine.flush(now, &mut out);
     assert_eq!(acknowledged(&out), [message(7), message(8)]);
     world.line("hello");
-    let out = world.frame(receipt_by(3, 1));
+    let out = world.receipt_by(3, 1);
     assert!(out.events.is_empty() && out.records.is_empty(), "{out:?}");
-    assert!(matches!(&world.frame(receipt(1)).events[..], [Event::Receipt { .. }]));
+    assert!(matches!(&world.receipt(1).events[..], [Event::Receipt { .. }]));
 }
 
 fn exit(out: &Out) -> Exit {
@@ -189,7 +198,7 @@ fn a_line_typed_early_waits_is_sent_once_connected_and_its_receipt_is_shown() {
     let out = world.direct();
     assert!(matches!(&out.events[..], [Event::Path { .. }]));
     assert!(matches!(sent(&out)[..], [frame] if says(frame) == Some("hello")));
-    let out = world.frame(receipt(1));
+    let out = world.receipt(1);
     assert!(matches!(&out.events[..], [Event::Receipt { state: "device", .. }]));
     let out = world.line("again");
     assert!(matches!(&out.events[..], [Event::Message { waiting: None, .. }]));
@@ -237,8 +246,8 @@ fn the_end_of_input_waits_for_the_last_receipt() {
     assert!(matches!(&out.events[..], [Event::Waiting { receipts: 2, .. }]));
     assert!(out.end.is_none() && !world.engine.takes_input());
     world.direct();
-    assert!(world.frame(receipt(1)).end.is_none());
-    assert_eq!(exit(&world.frame(receipt(2))), Exit::Done);
+    assert!(world.receipt(1).end.is_none());
+    assert_eq!(exit(&world.receipt(2)), Exit::Done);
 }
 
 #[test]

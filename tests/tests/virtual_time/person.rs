@@ -17,7 +17,7 @@ use common::identity::{Identity, PeerId};
 use common::introduction::{MAX_CONTROL_FRAME, Register, ToServer};
 use common::nat::NatProfile;
 use common::relay::{self, RelayChannel};
-use common::session::{MAX_PEER_FRAME, MessageId, PeerFrame, Route};
+use common::session::{Content as Words, MAX_PEER_FRAME, MessageId, PeerFrame, Route};
 use common::wire::{self, FrameReader};
 use jiff::Timestamp;
 use netsim::model::{Addresses, Random};
@@ -49,7 +49,10 @@ impl Task for Talk {
     fn handle(&mut self, signal: Signal<'_>, room: &mut Room, now: Moment, out: &mut Out) {
         match signal {
             Signal::Started if self.begins => out.command(NodeCommand::Want(self.peer)),
-            Signal::Line { line: Line::Text(text), id } => room.say(self.peer, id, text.clone(), now, out),
+            Signal::Line { line: Line::Text(text), id } => {
+                let content = Words::Text { text: text.clone(), reply_to: None };
+                room.say(self.peer, id, content, now, out);
+            }
             _ => {}
         }
     }
