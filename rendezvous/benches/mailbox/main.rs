@@ -1,5 +1,5 @@
 //! What waiting mail costs the server in memory, how many deposits it takes in a second, and how long mail takes to whoever comes, over
-//! loopback: `cargo bench -p rendezvous --bench mailbox` (two minutes). docs/benchmarks.md keeps the results.
+//! loopback: `cargo bench -p rendezvous --bench mailbox` (three minutes). docs/benchmarks.md keeps the results.
 //!
 //! The server is the real program in a process of its own, and only its memory is counted. The mail of the first measurement is put into
 //! its file by the code that puts it there in the server.
