@@ -22,6 +22,7 @@
 
 mod around;
 mod control;
+pub mod decode;
 mod discovering;
 mod driver;
 mod eyeballs;

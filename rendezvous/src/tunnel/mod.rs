@@ -17,7 +17,7 @@
 //! `LimitNOFILE=` of systemd).
 
 mod listen;
-mod request;
+pub mod request;
 mod serve;
 mod socket;
 
@@ -40,6 +40,7 @@ use crate::relay::SocketIndex;
 use crate::socket::Counters;
 
 pub use listen::{Listeners, TunnelError};
+pub use serve::websocket;
 pub use socket::TunnelSocket;
 
 /// After a failure to accept: there are no files left, or no memory. Others must close some first.

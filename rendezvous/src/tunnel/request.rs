@@ -13,11 +13,17 @@ const END: &[u8] = b"\r\n\r\n";
 
 /// What somebody asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    /// A tunnel; this answers it.
-    Tunnel { answer: String },
-    /// Something else; this answers it.
-    Page { answer: &'static str },
+pub enum Request {
+    /// A tunnel.
+    Tunnel {
+        /// Grants it.
+        answer: String,
+    },
+    /// Something else.
+    Page {
+        /// Says that it is not there.
+        answer: &'static str,
+    },
 }
 
 /// What a visitor with a browser sees.
@@ -25,7 +31,7 @@ const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; cha
                          Connection: close\r\n\r\nNot found\n";
 
 /// Reads a request's head, and what came behind it.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Request, Vec<u8>)> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Request, Vec<u8>)> {
     let mut received = Vec::new();
     loop {
         let before = received.len().saturating_sub(END.len() - 1);

@@ -60,12 +60,7 @@ pub(super) async fn shake(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Resu
     match request {
         Request::Tunnel { answer } => {
             stream.write_all(answer.as_bytes()).await?;
-            let mut config = WebSocketConfig::default();
-            // Small: there may be thousands.
-            (config.read_buffer_size, config.write_buffer_size) = (4096, 8192);
-            config.max_write_buffer_size = 64 * 1024;
-            (config.max_message_size, config.max_frame_size) = (Some(MAX_DATAGRAM), Some(MAX_DATAGRAM));
-            Ok(Some(WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(config)).await))
+            Ok(Some(WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(websocket())).await))
         }
         Request::Page { answer } => {
             stream.write_all(answer.as_bytes()).await?;
@@ -73,6 +68,16 @@ pub(super) async fn shake(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Resu
             Ok(None)
         }
     }
+}
+
+/// What a tunnel's WebSocket takes and keeps.
+pub fn websocket() -> WebSocketConfig {
+    let mut config = WebSocketConfig::default();
+    // Small: there may be thousands.
+    (config.read_buffer_size, config.write_buffer_size) = (4096, 8192);
+    config.max_write_buffer_size = 64 * 1024;
+    (config.max_message_size, config.max_frame_size) = (Some(MAX_DATAGRAM), Some(MAX_DATAGRAM));
+    config
 }
 
 /// Carries datagrams both ways; `arrived` is shown each that comes.

@@ -1,13 +1,13 @@
 //! Whether what is said of messages is true, by what is on both disks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::talker::{Talker, is_there, text};
+use crate::talker::{Part, Talker, is_there, text};
 
-/// What was found of each direction the last time.
+/// What was found until now.
 #[derive(Default)]
 pub(crate) struct Ledger {
     ways: [Way; 2],
@@ -17,20 +17,26 @@ pub(crate) struct Ledger {
 /// The messages of one to the other.
 #[derive(Default)]
 struct Way {
+    /// How many of the words are on the sender's disk.
     kept: usize,
-    received: usize,
-    /// Those that the sender's disk says are on the other's device.
+    /// The ids that were found on the recipient's.
+    received: BTreeSet<String>,
+    /// Those that the sender's disk says are there.
     there: BTreeSet<String>,
 }
 
 impl Ledger {
     /// Reads both disks, whoever runs at the moment. What one is told must be there when the other's disk is read *later*.
-    pub(crate) fn compare(&mut self, talkers: &[Talker; 2]) -> Result<()> {
-        let told = talkers.each_ref().map(|talker| talker.told.clone());
+    pub(crate) fn compare(&mut self, talkers: &[Talker; 2], part: Part) -> Result<()> {
+        if part == Part::All {
+            // That something was there once is not taken on trust.
+            self.ways.iter_mut().for_each(|way| way.received.clear());
+        }
         let [alice, bob] = talkers;
-        let (alices, bobs, alices_later) = (alice.history()?, bob.history()?, alice.history()?);
-        self.ways[0].check(alice, &told[0], &alices, &bobs);
-        self.ways[1].check(bob, &told[1], &bobs, &alices_later);
+        let (alices_told, bobs_told) = (alice.told.clone(), bob.told.clone());
+        let (alices, bobs, alices_later) = (alice.history(part)?, bob.history(part)?, alice.history(part)?);
+        self.ways[0].check(alice, &alices_told, &alices, &bobs);
+        self.ways[1].check(bob, &bobs_told, &bobs, &alices_later);
         self.looked += 1;
         Ok(())
     }
@@ -38,17 +44,14 @@ impl Ledger {
     /// Everything is everywhere.
     pub(crate) fn assert_complete(&self, talkers: &[Talker; 2]) {
         for (way, talker) in self.ways.iter().zip(talkers) {
-            let (all, who) = (talker.lines.len(), talker.name());
-            assert_eq!(
-                [way.kept, way.received, way.there.len()],
-                [all; 3],
-                "kept, received and known of {who}'s words"
-            );
+            let (all, found) = (talker.lines.len(), [way.kept, way.received.len(), way.there.len()]);
+            assert_eq!(found, [all; 3], "kept, received and known of {}'s words", talker.name());
         }
     }
 
     pub(crate) fn progress(&self) -> String {
-        let of = |way: &Way| format!("{} said, {} received, {} known to be", way.kept, way.received, way.there.len());
+        let of =
+            |way: &Way| format!("{} said, {} received, {} known to be", way.kept, way.received.len(), way.there.len());
         format!("alice: {}; bob: {}; looked {} times", of(&self.ways[0]), of(&self.ways[1]), self.looked)
     }
 }
@@ -57,26 +60,25 @@ impl Way {
     fn check(&mut self, from: &Talker, told: &BTreeSet<String>, senders: &[Value], recipients: &[Value]) {
         let who = from.name();
         let sent: Vec<&Value> = senders.iter().filter(|message| message["dir"] == "out").collect();
-        let words: Vec<String> = sent.iter().map(|message| text(message, "text")).collect();
-        assert_eq!(words, from.lines[..words.len().min(from.lines.len())], "{who}'s words, each once, in order");
+        let words: Vec<Option<usize>> = sent.iter().map(|message| from.number_of(Some(message))).collect();
+        let first = words.first().copied().flatten().unwrap_or(0);
+        assert!(words.iter().copied().eq((first..first + words.len()).map(Some)), "{who} has not kept this: {words:?}");
+        self.kept = self.kept.max(first + words.len());
 
-        let received: Vec<(String, String)> = recipients
-            .iter()
-            .filter(|message| message["dir"] == "in")
-            .map(|message| (text(message, "id"), text(message, "text")))
-            .collect();
-        let places: BTreeMap<&String, usize> =
-            from.lines.iter().enumerate().map(|(place, line)| (line, place)).collect();
-        let order: Vec<usize> = received.iter().filter_map(|(_, words)| places.get(words).copied()).collect();
-        assert_eq!(order.len(), received.len(), "something was received that {who} never said: {received:?}");
+        let received: Vec<&Value> = recipients.iter().filter(|message| message["dir"] == "in").collect();
+        let order: Vec<Option<usize>> = received.iter().map(|message| from.number_of(Some(message))).collect();
+        assert!(order.iter().all(Option::is_some), "something was received that {who} never said: {received:?}");
         assert!(order.is_sorted_by(|one, next| one < next), "{who}'s words, twice or in another order: {order:?}");
+        self.received.extend(received.into_iter().map(|message| text(message, "id")));
 
         let there: BTreeSet<String> = sent.iter().filter(|message| is_there(message)).map(|m| text(m, "id")).collect();
-        let ids: BTreeSet<String> = received.into_iter().map(|(id, _)| id).collect();
-        let lies: Vec<&String> = there.union(told).filter(|id| !ids.contains(*id)).collect();
+        let seen: BTreeSet<String> = sent.iter().map(|message| text(message, "id")).collect();
+        let lies: Vec<&String> = there.union(told).filter(|id| !self.received.contains(*id)).collect();
         assert!(lies.is_empty(), "{who} was told that these are there, and they are not: {lies:?}");
-        let forgotten: Vec<&String> = told.union(&self.there).filter(|id| !there.contains(*id)).collect();
+        let takes_back: Vec<&String> = self.there.intersection(&seen).filter(|id| !there.contains(*id)).collect();
+        assert!(takes_back.is_empty(), "{who}'s history had said that these are there: {takes_back:?}");
+        self.there.extend(there);
+        let forgotten: Vec<&String> = told.iter().filter(|id| !self.there.contains(*id)).collect();
         assert!(forgotten.is_empty(), "{who} was told of these, and the history does not know: {forgotten:?}");
-        *self = Way { kept: words.len(), received: ids.len(), there };
     }
 }

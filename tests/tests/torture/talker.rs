@@ -16,6 +16,8 @@ const AHEAD: usize = 8;
 const GLANCE: Duration = Duration::from_millis(2);
 /// For a command that only reads the disk; a long history takes a busy machine its time.
 const READ: Duration = Duration::from_secs(60);
+/// Messages that are looked at while it goes on: what the two can say between two looks, and what may wait at each.
+const RECENT: &str = "3000";
 
 pub(crate) struct Talker {
     person: Rc<Person<Host>>,
@@ -73,7 +75,10 @@ impl Talker {
 
     /// What was typed and not taken is typed again, as whoever looks at the history would.
     fn return_to_chat(&mut self) -> Result<()> {
-        let kept = self.history()?.iter().filter(|message| message["dir"] == "out").count();
+        let kept = match self.number_of(self.history(Part::Recent)?.iter().rfind(|message| message["dir"] == "out")) {
+            Some(last) => last + 1,
+            None => self.history(Part::All)?.iter().filter(|message| message["dir"] == "out").count(),
+        };
         self.to_say = self.lines[kept..].iter().cloned().collect();
         self.typed = 0;
         self.client = Some(self.person.chat(&self.to)?);
@@ -87,9 +92,19 @@ impl Talker {
         }
     }
 
-    /// All that is on the disk now.
-    pub(crate) fn history(&self) -> Result<Vec<Value>> {
-        let mut history = self.person.start(&["history", self.to.name(), "--all"])?;
+    /// Which of this one's words that is.
+    pub(crate) fn number_of(&self, message: Option<&Value>) -> Option<usize> {
+        let number = message?["text"].as_str()?.strip_prefix(self.name())?.trim_start().parse().ok()?;
+        (number < self.lines.len()).then_some(number)
+    }
+
+    /// What is on the disk now.
+    pub(crate) fn history(&self, part: Part) -> Result<Vec<Value>> {
+        let part: &[&str] = match part {
+            Part::All => &["--all"],
+            Part::Recent => &["--last", RECENT],
+        };
+        let mut history = self.person.start(&[&["history", self.to.name()], part].concat())?;
         assert_eq!(history.exit_code(READ), 0, "{}", history.transcript());
         Ok(history.said().iter().map(|said| said.event.clone()).collect())
     }
@@ -107,6 +122,13 @@ impl Talker {
         assert_eq!(outbox.exit_code(SOON), 0, "{}", outbox.transcript());
         Ok(outbox.said().is_empty())
     }
+}
+
+/// How much of a history is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    All,
+    Recent,
 }
 
 /// Does this say that a message has arrived at the other's device?

@@ -12,7 +12,7 @@
 
 mod intake;
 mod places;
-mod records;
+pub(super) mod records;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};

@@ -17,7 +17,7 @@ const AT_MOST: usize = 4;
 
 /// What a packet of multicast DNS says that concerns us.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(in crate::net) enum Said {
     /// Who is there?
     Question,
     /// Messages of [`common::lan`], perhaps.
@@ -49,7 +49,7 @@ pub(super) fn response(announcement: &Announcement, own: Ipv4Addr) -> Option<Vec
 }
 
 /// Reads a packet.
-pub(super) fn read(packet: &[u8]) -> Said {
+pub(in crate::net) fn read(packet: &[u8]) -> Said {
     // Most packets are about printers.
     let ours = SERVICE.split('.').next().unwrap_or(SERVICE).as_bytes();
     if !packet.windows(ours.len()).any(|window| window.eq_ignore_ascii_case(ours)) {

@@ -11,7 +11,7 @@
 
 mod keeper;
 mod port_control;
-mod upnp;
+pub(super) mod upnp;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::num::NonZeroU16;

@@ -11,7 +11,7 @@
 //! TLS itself is refused: it has not the rendezvous' key.
 
 mod lanes;
-mod proxy;
+pub(super) mod proxy;
 
 use std::io;
 use std::net::SocketAddr;

@@ -83,10 +83,7 @@ impl Proxy {
         request.push_str("\r\n");
         let io = |error| ProxyError::Io(self.authority(), error);
         stream.write_all(request.as_bytes()).await.map_err(io)?;
-        let head = read_head(stream).await.map_err(io)?;
-        let mut words = head.split(' ');
-        let http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
-        match words.next().and_then(|status| status.trim().parse().ok()).filter(|_| http) {
+        match status(&read_head(stream).await.map_err(io)?) {
             Some(200..=299) => Ok(()),
             Some(407) => Err(ProxyError::Authentication(self.authority())),
             Some(status) => Err(ProxyError::Refused(self.authority(), status)),
@@ -95,8 +92,15 @@ impl Proxy {
     }
 }
 
+/// The status in the first line, if it is one of HTTP.
+pub(in crate::net) fn status(head: &str) -> Option<u16> {
+    let mut words = head.split(' ');
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words.next()?.trim().parse().ok()
+}
+
 /// Up to the empty line and not a byte further: what follows is the other end's.
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
+pub(in crate::net) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == MAX_HEAD {

@@ -59,7 +59,7 @@ async fn exchange(place: &Place, request: &str) -> Result<Answer, String> {
 }
 
 /// The answer, once it is whole. Without a length it ends with the connection.
-fn parse(bytes: &[u8], ended: bool) -> Result<Option<Answer>, String> {
+pub(super) fn parse(bytes: &[u8], ended: bool) -> Result<Option<Answer>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let begin = match response.parse(bytes).map_err(|error| error.to_string())? {

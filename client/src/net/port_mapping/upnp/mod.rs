@@ -5,6 +5,7 @@
 //! are taken, and only if the rest of it is the gateway's own address. So whoever forges an answer can make us ask the router
 //! something, which anybody on the LAN can do without us.
 
+pub(in crate::net) mod decode;
 mod description;
 mod http;
 mod orders;

@@ -40,8 +40,12 @@ impl fmt::Display for Refusal {
 
 /// The router's outer address.
 pub(super) async fn external_address(service: &Service) -> Result<Ipv4Addr, Refusal> {
-    let answer = order(service, "GetExternalIPAddress", "").await?;
-    let document = xml(&answer).map_err(Refusal::Failed)?;
+    outer_address(&order(service, "GetExternalIPAddress", "").await?)
+}
+
+/// The address in the answer.
+pub(super) fn outer_address(answer: &str) -> Result<Ipv4Addr, Refusal> {
+    let document = xml(answer).map_err(Refusal::Failed)?;
     let text = document.descendants().find(|node| node.has_tag_name_of("NewExternalIPAddress"));
     let text = text.and_then(|node| node.text()).unwrap_or_default().trim();
     text.parse().map_err(|_| Refusal::Failed(format!("{:?} is no outer address", short(text))))
@@ -75,7 +79,11 @@ async fn order(Service { at, kind }: &Service, action: &str, arguments: &str) ->
          s:encodingStyle=\"http://schemas.xmlsoap.org/soap/encoding/\"><s:Body><u:{action} xmlns:u=\"{kind}\">\
          {arguments}</u:{action}></s:Body></s:Envelope>\r\n"
     );
-    let answer = http::post(at, &format!("{kind}#{action}"), &body).await.map_err(Refusal::Failed)?;
+    judge(http::post(at, &format!("{kind}#{action}"), &body).await.map_err(Refusal::Failed)?)
+}
+
+/// Was it carried out?
+pub(super) fn judge(answer: http::Answer) -> Result<String, Refusal> {
     if answer.status == 200 {
         return Ok(answer.body);
     }

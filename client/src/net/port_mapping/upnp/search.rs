@@ -72,7 +72,7 @@ pub(super) async fn search(gateway: Ipv4Addr, local: Ipv4Addr, targets: &[Socket
 }
 
 /// The URL in an answer.
-fn location(answer: &[u8]) -> Result<&str, String> {
+pub(super) fn location(answer: &[u8]) -> Result<&str, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(answer).map_err(|error| format!("an answer that is no HTTP: {error}"))?;

@@ -1,0 +1,6 @@
+//! See `decoders::envelope`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    punchline_fuzz::decoders::envelope(bytes);
+});

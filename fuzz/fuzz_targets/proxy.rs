@@ -1,0 +1,6 @@
+//! See `decoders::proxy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    punchline_fuzz::decoders::proxy(bytes);
+});
