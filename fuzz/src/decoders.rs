@@ -6,7 +6,7 @@
 //!
 //! # Limits
 //!
-//! What a router answers to PCP and NAT-PMP is read by `crab_nat`, QUIC and TLS by quinn and rustls, which are fuzzed at home.
+//! What comes over a control socket is another process's of the same person. What a router answers to PCP and NAT-PMP is read by `crab_nat`, QUIC and TLS by quinn and rustls, which are fuzzed at home.
 
 use std::fmt::Debug;
 use std::hint::black_box;
@@ -18,12 +18,14 @@ use client::net::decode;
 use common::candidate;
 use common::datagram::{self, Kind};
 use common::identity::{Identity, PeerId};
-use common::introduction::{FromServer, IntroductionId, MAX_CONTROL_FRAME, ToServer};
+use common::introduction::{Collected, FromServer, IntroductionId, MAX_CONTROL_FRAME, ToServer};
 use common::lan::LanMessage;
 use common::link::Link;
 use common::pairing::Pairing;
+use common::prekey::{Bundle, Keyring, PrekeySecret};
+use common::receipt::{Receipt, StoredReceipt};
 use common::relay;
-use common::seal::{self, MAX_ENVELOPE};
+use common::seal::{self, MAX_ENVELOPE, Opened};
 use common::session::{MAX_PEER_FRAME, MessageId, PeerFrame};
 use common::speed::{MAX_SPEED_FRAME, SpeedFrame};
 use common::stun::{self, Credential, Message};
@@ -42,12 +44,13 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 pub type Decoder = fn(&[u8]) -> bool;
 
 /// All of them, by the names of their targets and of their folders in the corpus.
-pub const DECODERS: [(&str, Decoder); 16] = [
+pub const DECODERS: [(&str, Decoder); 17] = [
     ("to_server", to_server),
     ("from_server", from_server),
     ("peer_frame", peer_frame),
     ("speed_frame", speed_frame),
     ("envelope", envelope),
+    ("signed", signed),
     ("sealed_box", sealed_box),
     ("datagrams", datagrams),
     ("relay_frame", relay_frame),
@@ -107,15 +110,43 @@ fn frame<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8], limi
     true
 }
 
-/// An envelope from a contact; and if the bytes are what may stand in one, the way into one and out again.
+/// An envelope from a contact; and if the bytes are what may stand in one, the way into one and out again, for each kind of key.
 pub fn envelope(bytes: &[u8]) -> bool {
     let (alice, bob) = two();
-    assert!(seal::open(&bob, alice.peer_id(), b"fuzz", bytes).is_err(), "nobody seals by chance");
+    let secrets = [(5, false), (6, true)].map(|(id, one_time)| PrekeySecret::new(id, [5; 32], one_time, 0));
+    let publics = secrets.each_ref().map(|secret| secret.public(&bob));
+    let keyring = Keyring::new(secrets);
+    let open = |envelope: &[u8]| seal::open(&bob, &keyring, alice.peer_id(), b"fuzz", envelope);
+    assert!(open(bytes).is_err(), "nobody seals by chance");
     let Ok((frames, [])) = postcard::take_from_bytes::<Vec<PeerFrame>>(bytes) else { return false };
-    let Ok(sealed) = seal::seal(&alice, bob.peer_id(), b"fuzz", &frames, [7; 32]) else { return true };
-    assert!(sealed.len() <= MAX_ENVELOPE);
-    assert_eq!(seal::open(&bob, alice.peer_id(), b"fuzz", &sealed), Ok(frames));
+    for to in [None, Some(&publics[0]), Some(&publics[1])] {
+        let Ok(sealed) = seal::seal(&alice, bob.peer_id(), to, b"fuzz", &frames, [7; 32]) else { continue };
+        assert!(sealed.len() <= MAX_ENVELOPE);
+        let one_time = to.filter(|prekey| prekey.one_time).map(|prekey| prekey.id);
+        assert_eq!(open(&sealed), Ok(Opened { frames: frames.clone(), one_time }));
+    }
     true
+}
+
+/// What is signed: nothing that comes by chance is anybody's.
+pub fn signed(bytes: &[u8]) -> bool {
+    let (alice, bob) = two();
+    let (author, by) = (alice.peer_id(), bob.peer_id());
+    let (mut read, mut verified) = (false, false);
+    if let Ok((receipt, [])) = postcard::take_from_bytes::<Receipt>(bytes) {
+        (read, verified) = (true, verified | receipt.verify(by, author).is_ok());
+    }
+    if let Ok((receipt, [])) = postcard::take_from_bytes::<StoredReceipt>(bytes) {
+        (read, verified) = (true, verified | receipt.verify(by, author, author).is_ok());
+    }
+    if let Ok((bundle, [])) = postcard::take_from_bytes::<Bundle>(bytes) {
+        (read, verified) = (true, verified | bundle.best(by, 0).is_some());
+    }
+    if let Ok((collected, [])) = postcard::take_from_bytes::<Collected>(bytes) {
+        (read, verified) = (true, verified | collected.verify(by, author).is_ok());
+    }
+    assert!(!verified, "nobody signs by chance, and no seed is signed for these two");
+    read
 }
 
 /// A box of candidates from a contact, sealed or opened.

@@ -15,8 +15,10 @@ use common::nat::{Filtering, Mapping, NatProfile, PortAssignment};
 use common::pairing::Pairing;
 use common::path::Strategy;
 use common::prediction::{Foretold, Prediction};
+use common::prekey::{Bundle, Prekey, PrekeySecret};
+use common::receipt::{Claim, EnvelopeDigest, Receipt, StoredReceipt};
 use common::relay::RelayChannel;
-use common::session::{MessageId, PeerFrame};
+use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, StreamId};
 use common::speed::{Arrived, Refusal, RunNumber, SpeedFrame};
 use common::stun::{self, Change, Credential, Response, TransactionId};
 use common::wire;
@@ -48,6 +50,7 @@ fn all() -> Seeds {
         ("peer_frame", peer_frames().into_iter().map(|(name, frame)| (name, body(&frame))).collect()),
         ("speed_frame", speed_frames()),
         ("envelope", envelopes()),
+        ("signed", signed()),
         ("sealed_box", boxes()),
         ("datagrams", datagrams()),
         ("relay_frame", vec![("short", relay_frame(1)), ("full", relay_frame(1443))]),
@@ -73,6 +76,35 @@ fn alice() -> Identity {
 
 fn bob() -> Identity {
     Identity::from_seed(&[2; 32])
+}
+
+/// Who has signed what is signed here. No decoder knows that key.
+fn carol() -> Identity {
+    Identity::from_seed(&[4; 32])
+}
+
+fn prekey(one_time: bool) -> Prekey {
+    PrekeySecret::new(u64::MAX, [5; 32], one_time, 1_800_000_000).public(&carol())
+}
+
+fn bundle() -> Bundle {
+    Bundle { signed: prekey(false), one_time: Some(prekey(true)) }
+}
+
+fn receipt(claim: Claim) -> Receipt {
+    Receipt::sign(&carol(), alice().peer_id(), claim, 1_800_000_000_000)
+}
+
+fn on_device() -> Claim {
+    Claim::Device { posts: vec![(MessageId([0x6f; 16]), PostDigest([0x70; 16])); 2] }
+}
+
+fn stored() -> StoredReceipt {
+    StoredReceipt::sign(&carol(), alice().peer_id(), bob().peer_id(), EnvelopeDigest([0x71; 32]), 1_800_000_000)
+}
+
+fn collected() -> Collected {
+    Collected::sign(&carol(), bob().peer_id(), vec![MailId(1), MailId(u64::MAX)])
 }
 
 fn pairing() -> Pairing {
@@ -109,6 +141,7 @@ fn to_server() -> Vec<(&'static str, Vec<u8>)> {
         sealed: vec![5; MAX_SEALED],
         envelope: vec![6; 304],
     };
+    let deposit = Deposit { request: 9, peer: bob().peer_id(), capability, envelope: vec![6; 312] };
     let id = IntroductionId(u64::MAX);
     vec![
         ("register", body(&ToServer::Register(register.clone()))),
@@ -116,6 +149,13 @@ fn to_server() -> Vec<(&'static str, Vec<u8>)> {
         ("introduce", body(&ToServer::Introduce(introduce))),
         ("trickle", body(&ToServer::Trickle(Trickle { introduction: id, sealed: vec![5; 40] }))),
         ("letter", body(&ToServer::Letter(Letter { introduction: id, envelope: vec![6; 304] }))),
+        (
+            "prekeys",
+            body(&ToServer::Prekeys(PublishPrekeys { signed: prekey(false), one_time: vec![prekey(true); 2] })),
+        ),
+        ("fetch", body(&ToServer::FetchPrekeys(FetchPrekeys { request: 8, peer: bob().peer_id(), capability }))),
+        ("deposit", body(&ToServer::Deposit(deposit))),
+        ("collected", body(&ToServer::Collected(collected()))),
         ("outcome", body(&ToServer::Outcome(Outcome { introduction: id, won: Some(Strategy::ALL[0].into()) }))),
     ]
 }
@@ -124,6 +164,7 @@ fn from_server() -> Vec<(&'static str, Vec<u8>)> {
     let registered = Registered {
         observed: address("11.1.1.7:4000"),
         stun: StunEndpoints { alternate_port: 3479, alternate: Some(address("11.1.1.2:3478")) },
+        now_s: 1_800_000_000,
     };
     let introduction = Introduction {
         id: IntroductionId(9),
@@ -142,6 +183,12 @@ fn from_server() -> Vec<(&'static str, Vec<u8>)> {
         ("introduction", body(&FromServer::Introduction(introduction))),
         ("closed", body(&FromServer::ChannelClosed(RelayChannel(1)))),
         ("refused", body(&FromServer::Refused { request: 7 })),
+        ("mailbox", body(&FromServer::Mailbox(MailboxTerms { keeps_s: 2_592_000, one_time_prekeys: 64, waiting: 2 }))),
+        ("prekeys", body(&FromServer::Prekeys { request: 8, bundle: Some(Box::new(bundle())) })),
+        ("no-prekeys", body(&FromServer::Prekeys { request: 8, bundle: None })),
+        ("stored", body(&FromServer::Deposited { request: 9, outcome: DepositOutcome::Stored(stored()) })),
+        ("not-stored", body(&FromServer::Deposited { request: 9, outcome: DepositOutcome::Full })),
+        ("mail", body(&FromServer::Mail(Mail { id: MailId(1), sender: alice().peer_id(), envelope: vec![6; 312] }))),
         ("replaced", body(&FromServer::Replaced)),
         ("draining", body(&FromServer::Draining)),
         ("error", body(&error)),
@@ -150,12 +197,34 @@ fn from_server() -> Vec<(&'static str, Vec<u8>)> {
 
 fn peer_frames() -> Vec<(&'static str, PeerFrame)> {
     let id = MessageId([0x6f; 16]);
+    let post =
+        |content| PeerFrame::Post(Post { id, stream: StreamId(u64::MAX), seq: 7, at_ms: 1_800_000_000_000, content });
+    let text = "Ça va? 東京".to_owned();
     vec![
-        ("hello", PeerFrame::Hello { name: "Alice".to_owned() }),
-        ("message", PeerFrame::Message { id, at_ms: 1_800_000_000_000, text: "Ça va? 東京".to_owned() }),
-        ("receipt", PeerFrame::Receipt { id }),
+        ("hello", PeerFrame::Hello { name: "Alice".to_owned(), prekey: Some(prekey(false)) }),
+        ("text", post(Content::Text { text: text.clone(), reply_to: Some(id) })),
+        ("edit", post(Content::Edit { of: id, text })),
+        ("delete", post(Content::Delete { of: id })),
+        ("reaction", post(Content::Reaction { to: id, emoji: "🙂".to_owned() })),
+        ("void", post(Content::Void)),
+        ("receipt", PeerFrame::Receipt(receipt(on_device()))),
+        ("read", PeerFrame::Receipt(receipt(Claim::Read { stream: StreamId(1), up_to: 7 }))),
+        ("missing", PeerFrame::Missing { stream: StreamId(1), ranges: vec![(1, 3), (5, u64::MAX)] }),
         ("ping", PeerFrame::Ping { nonce: u64::MAX }),
         ("pong", PeerFrame::Pong { nonce: 1 }),
+    ]
+}
+
+fn signed() -> Vec<(&'static str, Vec<u8>)> {
+    fn fact<T: Serialize>(fact: &T) -> Vec<u8> {
+        postcard::to_stdvec(fact).expect("short")
+    }
+    vec![
+        ("device", fact(&receipt(on_device()))),
+        ("read", fact(&receipt(Claim::Read { stream: StreamId(1), up_to: 7 }))),
+        ("stored", fact(&stored())),
+        ("bundle", fact(&bundle())),
+        ("collected", fact(&collected())),
     ]
 }
 
