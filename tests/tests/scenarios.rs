@@ -54,6 +54,11 @@ fn a_chat_is_patient_with_a_bad_line() {
 }
 
 #[test]
+fn where_everybody_is_killed_on_bad_lines_nothing_is_lost() {
+    in_namespaces(|| tell("chat-tortured", Driver::Wire));
+}
+
+#[test]
 fn two_symmetric_nats_are_told_that_there_is_no_path() {
     in_namespaces(|| tell("chat-both-symmetric", Driver::Netns));
 }
