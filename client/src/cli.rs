@@ -1,10 +1,12 @@
 //! The command line: what can be asked for, and the help that teaches it.
 
+mod asked;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use common::speed::MAX_EACH_WAY;
+
+pub use asked::{Chat, Goal, Msg, Netcheck, Ping, Speed, Tail, Why};
 
 use crate::exit::Exit;
 use crate::output::Mode;
@@ -82,9 +84,53 @@ Examples:
 Example:
   punchline run
 
-Your contacts reach you while it runs; what they write is shown and acknowledged. `add` and
-`contacts` may be used meanwhile, and so may `status`.")]
-    Run,
+Your contacts reach you while it runs; what they write is shown and acknowledged. All other commands
+may be used meanwhile, in other windows: they use this one's connections.")]
+    Run(Run),
+    /// Be online in the background
+    #[command(after_help = "\
+Example:
+  punchline up
+  punchline msg Bob 'I am online'
+  punchline down
+
+Your contacts reach you from now on; what they write is kept and acknowledged: `punchline tail` and
+`punchline history` show it. Options of this command, such as --relay-only, are those of the one in
+the background. What goes wrong there stands in node.log in the data folder.")]
+    Up,
+    /// Stop the one that is online
+    #[command(after_help = "Example:\n  punchline down")]
+    Down,
+    /// Say one thing to a contact, and know what became of it
+    #[command(after_help = "\
+Examples:
+  punchline msg Bob 'the build is done'
+  make 2>&1 | tail -n 5 | punchline msg Bob --wait device --timeout 60
+
+Without TEXT, or with -, the text comes from standard input. Prints the message's id and how far it
+has come: with exit code 0 as far as was asked for, with 3 if the contact is offline, with 6 if it
+took too long. In both cases the message waits, and goes when you are both online.")]
+    Msg(Msg),
+    /// Follow all that is said, and what becomes of it
+    #[command(after_help = "\
+Examples:
+  punchline tail
+  punchline tail --with Bob --json
+  punchline tail --since 1207 --json
+
+Each line has a number (`entry`, with --json); with --since it goes on behind that one, without a
+gap and without repeating anything.")]
+    Tail(Tail),
+    /// Have a command run for what happens
+    #[command(after_help = "\
+Examples:
+  punchline on message --exec notify-me
+  punchline on message --with Bob --shell --exec 'jq -r .text >> bob.txt'
+
+The command gets the message as a line of JSON on standard input (the `entry` of docs/json.md). One
+at a time, and none is left out: where the last one stopped, the next one goes on, even if messages
+came in between. Begins with the messages that come from now on.")]
+    On(On),
     /// Talk with a contact, a line a message
     #[command(after_help = "\
 Examples:
@@ -142,7 +188,7 @@ Example:
   punchline why Bob
 
 Makes an attempt at a direct path and tells of it: the addresses tried, the strategies, the two
-routers, the reason. While a client of yours is online, tells of the last attempt of that one.")]
+routers, the reason. While a client of yours is online, tells of its last attempt if there was one.")]
     Why(Why),
     /// Measure how much goes over the direct path to a contact, each way
     #[command(after_help = "\
@@ -165,6 +211,77 @@ socket, which takes up to four minutes; Ctrl-C ends it with what is known by the
     /// Show whether punchline is online, and with whom
     #[command(after_help = "Example:\n  punchline status --json")]
     Status,
+    /// Print what your shell needs to complete commands
+    #[command(after_help = "\
+Examples:
+  punchline completions bash > ~/.local/share/bash-completion/completions/punchline
+  punchline completions zsh > ~/.zfunc/_punchline
+  punchline completions fish > ~/.config/fish/completions/punchline.fish")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    #[command(after_help = "Example:\n  punchline man ~/.local/share/man/man1")]
+    Man {
+        /// The folder for them
+        folder: PathBuf,
+    },
+    /// Print a unit of systemd that keeps you online, or install it
+    #[command(after_help = "\
+Example:
+  punchline service --install
+  systemctl --user enable --now punchline
+
+`loginctl enable-linger` keeps it going while you are not logged in.")]
+    Service {
+        /// Write it to ~/.config/systemd/user/punchline.service
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// `up` starts it so.
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+/// `on`
+#[derive(Debug, Args)]
+pub struct On {
+    /// What happens
+    #[command(subcommand)]
+    pub what: OnWhat,
+}
+
+/// `on ...`
+#[derive(Debug, Subcommand)]
+pub enum OnWhat {
+    /// A message has come
+    Message(OnMessage),
+}
+
+/// `on message`
+#[derive(Debug, Args)]
+pub struct OnMessage {
+    /// The command: a program and its arguments, split at spaces
+    #[arg(long, value_name = "CMD")]
+    pub exec: String,
+    /// Have the shell understand the command
+    #[arg(long)]
+    pub shell: bool,
+    /// Only for messages of this contact
+    #[arg(long, value_name = "PEER")]
+    pub with: Option<String>,
+    /// Run it so often for a message, with longer and longer pauses, before giving up on that one
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub tries: u32,
+    /// Where it stopped is remembered under this name; each has its own
+    #[arg(long, value_name = "NAME", default_value = "message")]
+    pub name: String,
 }
 
 /// `join`
@@ -194,16 +311,6 @@ pub struct Contacts {
     /// Remove this contact: a name or an id
     #[arg(long, value_name = "PEER")]
     pub remove: Option<String>,
-}
-
-/// `chat`
-#[derive(Debug, Args)]
-pub struct Chat {
-    /// A contact: name or id
-    pub peer: String,
-    /// How many seconds to wait for receipts after the end of the input
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub wait: Duration,
 }
 
 /// `history`
@@ -274,76 +381,13 @@ pub enum ExportFormat {
     Markdown,
 }
 
-/// `ping`
-#[derive(Debug, Args)]
-pub struct Ping {
-    /// A contact: name or id
-    pub peer: String,
-    /// Send at most this many
-    #[arg(short, long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub count: u32,
-    /// Seconds between two
-    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    pub interval: Duration,
-    /// Give up after this many seconds
-    #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
-    pub timeout: Duration,
-}
-
-/// `speed`
-#[derive(Debug, Args)]
-pub struct Speed {
-    /// A contact: name or id
-    pub peer: String,
-    /// How many seconds to send, each way
-    #[arg(short, long, value_name = "N", default_value = "5", value_parser = each_way)]
-    pub seconds: Duration,
-    /// Give up after this many seconds without a direct path
-    #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
-    pub timeout: Duration,
-}
-
-/// `why`
-#[derive(Debug, Args)]
-pub struct Why {
-    /// A contact: name or id
-    pub peer: String,
-    /// Give up after this many seconds
-    #[arg(short, long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub timeout: Duration,
-}
-
-/// `netcheck`
-#[derive(Debug, Args)]
-pub struct Netcheck {
-    /// Measure how long the router remembers a silent socket, too
-    #[arg(long)]
-    pub lifetime: bool,
-    /// Give up after this many seconds
-    #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
-    pub timeout: Duration,
-}
-
-/// A span between a hundredth of a second and a day.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
-    let span = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    span.filter(|span| bounds.contains(span)).ok_or_else(|| "a number of seconds from 0.01 to 86400".to_owned())
-}
-
-/// As long as the other side will measure.
-fn each_way(text: &str) -> Result<Duration, String> {
-    let span = seconds(text).ok().filter(|span| *span <= MAX_EACH_WAY);
-    span.ok_or_else(|| format!("a number of seconds from 0.01 to {}", MAX_EACH_WAY.as_secs()))
-}
-
 fn after_help() -> String {
     let mut help = "\
 To begin:
   punchline join 'punchline://example.org:3478/join#KEY' --name Alice
   punchline id                            give the link that it shows to Bob
   punchline add 'THE LINK THAT BOB SHOWS'
-  punchline chat Bob
+  punchline chat Bob                      or: punchline up, and then punchline msg Bob 'hello'
 
 Exit codes:"
         .to_owned();
@@ -361,13 +405,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn spans_are_bounded() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for text in ["0", "-1", "nan", "inf", "1e30", "", "x"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
     }
 }

@@ -35,6 +35,11 @@ impl Exit {
         self as u8
     }
 
+    /// Out of the number.
+    pub fn from_code(code: u8) -> Option<Exit> {
+        Exit::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+
     /// The word for it in an `error` event.
     pub const fn kind(self) -> &'static str {
         match self {

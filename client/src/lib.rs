@@ -20,6 +20,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod control;
 pub mod data;
 pub mod exit;
 pub mod messenger;

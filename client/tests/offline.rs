@@ -107,7 +107,25 @@ fn the_help_teaches_by_example_and_names_the_exit_codes() {
     let help = alice.punchline(["--help"]);
     assert_eq!(help.code, 0);
     insta::assert_snapshot!(help.stdout);
-    for command in ["join", "id", "add", "contacts", "run", "chat", "ping", "speed", "status"] {
+    for command in [
+        "join",
+        "id",
+        "add",
+        "contacts",
+        "run",
+        "up",
+        "down",
+        "chat",
+        "msg",
+        "tail",
+        "on",
+        "ping",
+        "speed",
+        "status",
+        "completions",
+        "man",
+        "service",
+    ] {
         let help = alice.punchline([command, "--help"]);
         assert!(help.code == 0 && help.stdout.contains("Example"), "{help:?}");
     }

@@ -7,17 +7,17 @@ use common::session::Content;
 
 use super::{Context, Online};
 use crate::cli;
+use crate::control::Command;
 use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
 use crate::node::{NodeCommand, NodeEvent, Party};
 use crate::online::{End, Line, Moment, Obstacle, Out, Room, Signal, Task};
 use crate::output::Event;
 
-pub(super) async fn execute(context: Context<'_>, arguments: &cli::Chat) -> End {
+pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Chat) -> End {
     let online = Online::load(&context.data)?;
-    let with = online.peer(&arguments.peer)?;
-    let task = Chat::new(with.peer, arguments.wait);
-    online.stay(context, Some(with), true, task).await
+    arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
+    online.stay(context, Command::Chat(arguments)).await
 }
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Chat {
             0 => out.end(self.verdict(room)),
             receipts => {
                 self.phase = Phase::Closing { until: now.at + self.wait };
-                out.show(Event::Waiting { who: room.who(self.peer), receipts, up_to_ms: self.wait.into() });
+                out.tell(Event::Waiting { who: room.who(self.peer), receipts, up_to_ms: self.wait.into() });
             }
         }
     }
@@ -95,14 +95,14 @@ impl Task for Chat {
             }
             Signal::Line { line: Line::TooLong(length), id } => {
                 let reason = Refusal::TooLong { length: *length }.to_string();
-                out.show(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), text: None, reason });
+                out.tell(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), text: None, reason });
                 self.not_sent += 1;
             }
             Signal::EndOfInput => self.end_of_input(room, now, out),
-            Signal::Delivered { .. } | Signal::OutboxChanged => {
-                if matches!(self.phase, Phase::Closing { .. }) && self.outstanding(room) == 0 {
-                    out.end(self.verdict(room));
-                }
+            Signal::State { .. } | Signal::OutboxChanged
+                if matches!(self.phase, Phase::Closing { .. }) && self.outstanding(room) == 0 =>
+            {
+                out.end(self.verdict(room));
             }
             Signal::NotQueued { peer, .. } if peer == self.peer => self.not_sent += 1,
             Signal::ContactsChanged if !room.knows(self.peer) => {
@@ -115,13 +115,13 @@ impl Task for Chat {
                     out.end(self.verdict(room));
                 }
             }
-            Signal::ContactsChanged | Signal::NotQueued { .. } | Signal::Pong { .. } => {}
+            _ => {}
         }
     }
 
     fn finish(&mut self, room: &mut Room, out: &mut Out) -> End {
         for (id, text) in room.messenger().outstanding(self.peer) {
-            out.show(Event::Undelivered {
+            out.tell(Event::Undelivered {
                 who: room.who(self.peer),
                 id: id.to_string(),
                 text: Some(text.to_owned()),

@@ -4,34 +4,41 @@ mod add;
 mod chat;
 mod contacts;
 mod export;
+mod generated;
 mod history;
 mod id;
 mod join;
+mod msg;
 mod netcheck;
+mod on;
+mod online;
 mod outbox;
 mod ping;
 mod run;
 mod search;
+mod service;
 mod speed;
 mod status;
+mod tail;
+mod up;
 mod why;
 
+use online::{Online, request};
 #[cfg(test)]
-pub(crate) use {chat::Chat, netcheck::Netcheck, ping::Ping, run::Run, speed::Speed, why::Why};
+pub(crate) use {chat::Chat, msg::Msg, netcheck::Netcheck, ping::Ping, run::Watch, speed::Speed, tail::Tail, why::Why};
 
 use std::str::FromStr;
 use std::time::Instant;
 
 use common::identity::{Identity, PeerId};
 use common::link::Link;
-use common::tls::Certificate;
 use jiff::Timestamp;
 
 use crate::cli::{Cli, Command};
-use crate::data::{Config, Contacts, DataDir, Lock, Status};
+use crate::control::Greeting;
+use crate::data::{Config, Contacts, DataDir};
 use crate::exit::{Exit, Failure};
-use crate::net::NodeConfig;
-use crate::online::{End, Room, Setup, Task, drive};
+use crate::online::End;
 use crate::output::{Direction, Event, Gone, Printer, Who};
 use crate::store::{self, Message};
 
@@ -52,6 +59,8 @@ pub struct Context<'a> {
     pub lan: bool,
     /// Is our address shown to the rendezvous alone?
     pub relay_only: bool,
+    /// How much more is said on standard error.
+    pub verbose: u8,
 }
 
 /// How a command that is carried out at once may end early.
@@ -76,6 +85,18 @@ impl Context<'_> {
     fn show(&mut self, event: &Event) -> Result<(), Gone> {
         self.printer.print(event, Timestamp::now())
     }
+
+    /// May the node that is online be used for this command? Its options were chosen when it was started.
+    fn fits(&self, greeting: &Greeting) -> Result<(), Failure> {
+        if self.relay_only && !greeting.relay_only {
+            return Err(Failure::usage(format!(
+                "the punchline that is online (process {}) shows your address to contacts: it was started without \
+                 --relay-only. Stop it first: punchline down",
+                greeting.pid
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Carries out a command.
@@ -89,6 +110,7 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         birthday: !cli.global.no_birthday,
         lan: !cli.global.no_lan && !cli.global.relay_only,
         relay_only: cli.global.relay_only,
+        verbose: cli.global.verbose,
     };
     let stop = match cli.command {
         Command::Join(arguments) => join::execute(&mut context, &arguments),
@@ -100,12 +122,20 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Outbox(arguments) => outbox::execute(&mut context, arguments),
         Command::Export(arguments) => export::execute(&mut context, &arguments),
         Command::Status => status::execute(&mut context),
-        Command::Run => return run::execute(context).await,
-        Command::Chat(arguments) => return chat::execute(context, &arguments).await,
-        Command::Netcheck(arguments) => return netcheck::execute(context, &arguments).await,
-        Command::Ping(arguments) => return ping::execute(context, &arguments).await,
-        Command::Why(arguments) => return why::execute(context, &arguments).await,
-        Command::Speed(arguments) => return speed::execute(context, &arguments).await,
+        Command::Completions { shell } => generated::completions(&mut context, shell),
+        Command::Man { folder } => generated::man(&mut context, &folder),
+        Command::Service { install } => service::execute(&mut context, install),
+        Command::Run(arguments) => return run::execute(context, &arguments).await,
+        Command::Up => return up::up(context).await,
+        Command::Down => return up::down(context).await,
+        Command::Msg(arguments) => return msg::execute(context, arguments).await,
+        Command::Tail(arguments) => return tail::execute(context, arguments).await,
+        Command::On(arguments) => return on::execute(context, arguments).await,
+        Command::Chat(arguments) => return chat::execute(context, arguments).await,
+        Command::Netcheck(arguments) => return netcheck::execute(context, arguments).await,
+        Command::Ping(arguments) => return ping::execute(context, arguments).await,
+        Command::Why(arguments) => return why::execute(context, arguments).await,
+        Command::Speed(arguments) => return speed::execute(context, arguments).await,
     };
     match stop {
         Ok(()) | Err(Stop::Gone) => Ok(Exit::Done),
@@ -174,59 +204,4 @@ fn kept(contacts: &Contacts, message: Message) -> Event {
 
 fn parse_link(text: &str) -> Result<Link, Failure> {
     Link::from_str(text).map_err(|error| Failure::usage(error.to_string()))
-}
-
-/// Everything that an online command needs before it starts.
-struct Online {
-    identity: Identity,
-    config: Config,
-    contacts: Contacts,
-}
-
-impl Online {
-    fn load(data: &DataDir) -> Result<Self, Failure> {
-        let (identity, config) = joined(data)?;
-        Ok(Online { identity, config, contacts: data.contacts()? })
-    }
-
-    fn peer(&self, asked: &str) -> Result<Who, Failure> {
-        peer(&self.contacts, self.identity.peer_id(), asked)
-    }
-
-    /// Takes the data folder and stays online until the task ends.
-    async fn stay(self, context: Context<'_>, with: Option<Who>, reads_input: bool, task: impl Task) -> End {
-        let lock: Lock = context.data.lock()?;
-        let mut status = Status::new(std::process::id(), Timestamp::now());
-        status.relay_only = context.relay_only;
-        let certificate = Certificate::new(&self.identity).map_err(|error| Failure::other(error.to_string()))?;
-        let greeting = Event::Started {
-            id: self.identity.peer_id(),
-            rendezvous: self.config.rendezvous.authority(),
-            pid: std::process::id(),
-            contacts: self.contacts.iter().count(),
-            who: with,
-        };
-        let room = Room::new(self.identity.clone(), self.contacts.clone(), status);
-        let config = NodeConfig {
-            certificate,
-            identity: self.identity,
-            rendezvous: self.config.rendezvous,
-            name: self.config.name,
-            contacts: self.contacts.ids(),
-            port_mapping: context.port_mapping,
-            birthday: context.birthday,
-            lan: context.lan,
-            relay_only: context.relay_only,
-        };
-        let setup = Setup {
-            store: context.data.messages()?,
-            data: &context.data,
-            status_file: context.data.status_file(&lock),
-            config,
-            started: context.started,
-            greeting,
-            reads_input,
-        };
-        drive(setup, room, task, context.printer).await
-    }
 }

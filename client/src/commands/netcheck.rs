@@ -7,74 +7,21 @@ use common::discovery::{Circumstances, is_carriers};
 use common::lifetime::Span;
 use common::nat::NatProfile;
 use common::reach::{AccessKind, reach};
-use jiff::Timestamp;
-use tokio::sync::mpsc;
 
 use super::{Context, Online};
 use crate::cli;
-use crate::data::{DataDir, Holder};
+use crate::control::Command;
 use crate::exit::{Exit, Failure};
-use crate::net::{look_around, measure_lifetime};
 use crate::node::{Around, Entrance, LifetimeReport, NAT_BEYOND, NodeCommand, NodeEvent, PortMapping};
 use crate::online::{End, Moment, Out, Room, Signal, Task};
-use crate::output::{Bar, Event, LifetimeLine, Netcheck as Page, ReachLine};
+use crate::output::{Event, LifetimeLine, Netcheck as Page, ReachLine};
 
 /// What people read while the NAT's memory is measured.
 const MEASURING: &str = "measuring how long the router remembers (Ctrl-C: enough)";
 
-pub(super) async fn execute(context: Context<'_>, arguments: &cli::Netcheck) -> End {
-    let online = Online::load(&context.data)?;
-    // A second registration of the same key would put the running client offline; but it knows what the rendezvous saw.
-    if let Holder::Process(_) = context.data.holder()? {
-        let mut findings = known(&context.data)?;
-        findings.around = look_around(&online.config.rendezvous, context.lan).await;
-        if arguments.lifetime {
-            findings.lifetime = Some(measure(&online).await?);
-        }
-        let _ = context.printer.print(&findings.event(), Timestamp::now());
-        return Ok(Exit::Done);
-    }
-    let task = Netcheck::new(arguments, context.lan, context.relay_only, Bar::standard());
-    online.stay(context, None, false, task).await
+pub(super) async fn execute(context: Context<'_>, arguments: cli::Netcheck) -> End {
+    Online::load(&context.data)?.stay(context, Command::Netcheck(arguments)).await
 }
-
-/// Beside the client that is online: from sockets of our own.
-async fn measure(online: &Online) -> Result<LifetimeLine, Failure> {
-    let stop = crate::system::stop_requested()
-        .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
-    let (reports, mut told) = mpsc::channel(4);
-    tokio::spawn(measure_lifetime(online.config.rendezvous.clone(), reports));
-    let (mut bar, mut lifetime) = (Bar::standard(), Lifetime::default());
-    tokio::pin!(stop);
-    loop {
-        let report = tokio::select! {
-            report = told.recv() => report,
-            () = &mut stop => None,
-        };
-        let over = report.is_none_or(|report| lifetime.note(report, &mut bar));
-        if over {
-            bar.clear();
-            return Ok(lifetime.line());
-        }
-    }
-}
-
-/// What the running client has found out.
-fn known(data: &DataDir) -> Result<Findings, Failure> {
-    let told = data.status()?.and_then(|status| {
-        let entrance = status.entrance?;
-        let unknown = status.relay_only || entrance == Entrance::Tunnel;
-        let profile = if unknown { NatProfile::default() } else { status.profile? };
-        let mapping = status.port_mapping.ok_or_else(|| status.no_port_mapping.unwrap_or_else(|| NOT_YET.to_owned()));
-        let (local, relay_only) = (status.local, status.relay_only);
-        Some(Findings { entrance, local, profile, mapping, relay_only, around: Around::default(), lifetime: None })
-    });
-    told.ok_or_else(|| {
-        Failure::other("punchline is running and has not found out about the network yet; try again in a few seconds")
-    })
-}
-
-const NOT_YET: &str = "no router has answered yet";
 
 /// All that is found out.
 #[derive(Debug)]
@@ -131,17 +78,15 @@ struct Lifetime {
 }
 
 impl Lifetime {
-    /// `true` once it is over.
-    fn note(&mut self, report: LifetimeReport, bar: &mut Bar) -> bool {
+    fn note(&mut self, report: LifetimeReport, out: &mut Out) {
         match report {
             LifetimeReport::Progress { share, span } => {
                 self.span = span;
-                bar.wait(MEASURING, share);
+                out.tell(Event::progress(MEASURING, share, None));
             }
             LifetimeReport::Done(span) => (self.span, self.done) = (span, true),
             LifetimeReport::Failed(trouble) => (self.trouble, self.done) = (Some(trouble), true),
         }
-        self.done
     }
 
     fn line(&self) -> LifetimeLine {
@@ -155,7 +100,6 @@ pub(crate) struct Netcheck {
     timeout: Duration,
     lan: bool,
     relay_only: bool,
-    bar: Bar,
     /// Until all but the NAT's memory must be known.
     give_up_at: Option<Instant>,
     registered: Option<(Entrance, Vec<SocketAddr>)>,
@@ -171,12 +115,11 @@ pub(crate) struct Netcheck {
 }
 
 impl Netcheck {
-    pub(crate) fn new(arguments: &cli::Netcheck, lan: bool, relay_only: bool, bar: Bar) -> Self {
+    pub(crate) fn new(arguments: &cli::Netcheck, lan: bool, relay_only: bool) -> Self {
         Netcheck {
             timeout: arguments.timeout,
             lan,
             relay_only,
-            bar,
             give_up_at: None,
             registered: None,
             profile: None,
@@ -210,7 +153,7 @@ impl Netcheck {
         if self.lifetime.as_ref().is_some_and(|lifetime| !lifetime.done) {
             if !self.measuring {
                 (self.measuring, self.give_up_at) = (true, None);
-                self.bar.wait(MEASURING, 0.0);
+                out.tell(Event::progress(MEASURING, 0.0, None));
                 out.command(NodeCommand::MeasureLifetime);
             }
             return;
@@ -221,10 +164,6 @@ impl Netcheck {
 
 impl Task for Netcheck {
     fn handle(&mut self, signal: Signal<'_>, _: &mut Room, now: Moment, out: &mut Out) {
-        if !matches!(signal, Signal::Node(NodeEvent::Lifetime(_))) {
-            // What is printed now stands where the picture was.
-            self.bar.clear();
-        }
         match signal {
             Signal::Started => self.give_up_at = Some(now.at + self.timeout),
             Signal::Node(NodeEvent::Registered { entrance, local }) => {
@@ -241,7 +180,7 @@ impl Task for Netcheck {
             Signal::Node(NodeEvent::Around(around)) => self.around = Some(around.clone()),
             Signal::Node(NodeEvent::Lifetime(report)) => {
                 if let Some(lifetime) = &mut self.lifetime {
-                    lifetime.note(report.clone(), &mut self.bar);
+                    lifetime.note(report.clone(), out);
                 }
             }
             Signal::Wakeup if self.give_up_at.is_some_and(|at| at <= now.at) => {
@@ -256,12 +195,11 @@ impl Task for Netcheck {
     }
 
     fn finish(&mut self, _: &mut Room, out: &mut Out) -> End {
-        self.bar.clear();
         // Whoever stops the measurement of the NAT's memory gets what is known by then.
         match self.findings() {
             Some(findings) if !self.answered => {
                 self.answered = true;
-                out.show(findings.event());
+                out.tell(findings.event());
                 Ok(Exit::Done)
             }
             _ => Err(Failure::other("stopped before anything was found out")),

@@ -9,21 +9,26 @@ use common::session::{PeerFrame, Route};
 
 use super::{Context, Online};
 use crate::cli;
+use crate::control::Command;
 use crate::exit::{Exit, Failure};
 use crate::node::{NodeCommand, NodeEvent, Party};
-use crate::online::{End, Moment, Obstacle, Out, Room, Signal, Task};
+use crate::online::{End, FrontId, Moment, Obstacle, Out, Room, Signal, Task};
 use crate::output::{Event, Millis};
 
-pub(super) async fn execute(context: Context<'_>, arguments: &cli::Ping) -> End {
+pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Ping) -> End {
     let online = Online::load(&context.data)?;
-    let with = online.peer(&arguments.peer)?;
-    let task = Ping::new(with.peer, arguments);
-    online.stay(context, Some(with), false, task).await
+    arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
+    online.stay(context, Command::Ping(arguments)).await
 }
 
 #[derive(Debug)]
 pub(crate) struct Ping {
     peer: PeerId,
+    /// Answers go to every task: the upper half of a nonce says whose it is, the lower half is the number.
+    front: FrontId,
+    /// For how long the front end had been running when it asked, and when that was.
+    age: Duration,
+    began: Option<Instant>,
     count: u32,
     interval: Duration,
     timeout: Duration,
@@ -32,7 +37,7 @@ pub(crate) struct Ping {
     give_up_at: Option<Instant>,
     /// While a session stands.
     next_at: Option<Instant>,
-    /// When each unanswered one was sent, by its nonce, which is its number.
+    /// When each unanswered one was sent, by its nonce.
     unanswered: BTreeMap<u64, Instant>,
     sent: u32,
     received: u32,
@@ -44,9 +49,12 @@ pub(crate) struct Ping {
 }
 
 impl Ping {
-    pub(crate) fn new(peer: PeerId, arguments: &cli::Ping) -> Self {
+    pub(crate) fn new(peer: PeerId, front: FrontId, age: Duration, arguments: &cli::Ping) -> Self {
         Ping {
             peer,
+            front,
+            age,
+            began: None,
             count: arguments.count,
             interval: arguments.interval,
             timeout: arguments.timeout,
@@ -68,7 +76,8 @@ impl Ping {
         match event {
             NodeEvent::Up { peer, route, .. } if *peer == self.peer => {
                 if *route == Route::Direct {
-                    self.direct.get_or_insert(now.since_start.into());
+                    let since_start = self.since_start(now);
+                    self.direct.get_or_insert(since_start);
                 }
                 self.send(room, now, out);
             }
@@ -91,6 +100,11 @@ impl Ping {
             }
             _ => {}
         }
+    }
+
+    fn since_start(&self, now: Moment) -> Millis {
+        let since = self.began.map_or(Duration::ZERO, |began| now.at.saturating_duration_since(began));
+        (self.age + since).into()
     }
 
     /// There never was a direct path: always the same code, and what stood in the way in words.
@@ -120,7 +134,7 @@ impl Ping {
             return;
         }
         self.sent += 1;
-        let nonce = u64::from(self.sent);
+        let nonce = u64::from(self.front.0) << 32 | u64::from(self.sent);
         self.unanswered.insert(nonce, now.at);
         room.send(self.peer, route, PeerFrame::Ping { nonce }, out);
         self.next_at = Some(now.at + self.interval);
@@ -130,15 +144,16 @@ impl Ping {
         let Some(sent_at) = self.unanswered.remove(&nonce) else { return };
         let Some(connection) = room.connection(self.peer, route) else { return };
         self.received += 1;
-        self.first_reply.get_or_insert(now.since_start.into());
+        let since_start = self.since_start(now);
+        self.first_reply.get_or_insert(since_start);
         self.route = self.route.max(Some(route));
-        out.show(Event::Ping {
+        out.tell(Event::Ping {
             who: room.who(self.peer),
-            seq: u32::try_from(nonce).unwrap_or(u32::MAX),
+            seq: nonce as u32,
             route,
             remote: connection.remote,
             rtt_ms: now.at.saturating_duration_since(sent_at).into(),
-            since_start_ms: now.since_start.into(),
+            since_start_ms: since_start,
         });
         if route == Route::Direct {
             out.end(Ok(Exit::Done));
@@ -158,6 +173,7 @@ impl Task for Ping {
     fn handle(&mut self, signal: Signal<'_>, room: &mut Room, now: Moment, out: &mut Out) {
         match signal {
             Signal::Started => {
+                self.began = Some(now.at);
                 self.give_up_at = Some(now.at + self.timeout);
                 out.command(NodeCommand::Want(self.peer));
             }
@@ -178,7 +194,7 @@ impl Task for Ping {
     }
 
     fn finish(&mut self, room: &mut Room, out: &mut Out) -> End {
-        out.show(Event::Summary {
+        out.tell(Event::Summary {
             who: room.who(self.peer),
             sent: self.sent,
             received: self.received,

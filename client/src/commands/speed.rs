@@ -8,24 +8,25 @@ use common::speed::Refusal;
 
 use super::{Context, Online};
 use crate::cli;
+use crate::control::Command;
 use crate::exit::{Exit, Failure};
-use crate::node::{NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedReport};
+use crate::node::{NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedPhase, SpeedReport};
 use crate::online::{End, Moment, Obstacle, Out, Room, Signal, Task};
-use crate::output::{Bar, Event};
+use crate::output::Event;
 
 /// A connection may be superseded by another one just when the measurement begins; more often than this it is the line's fault.
 const ATTEMPTS: u32 = 3;
 
-pub(super) async fn execute(context: Context<'_>, arguments: &cli::Speed) -> End {
+pub(super) const ONLY_RELAYED: &str =
+    "only a direct path is measured, and --relay-only (PUNCHLINE_RELAY_ONLY) leaves none; leave it out here";
+
+pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Speed) -> End {
     if context.relay_only {
-        return Err(Failure::usage(
-            "only a direct path is measured, and --relay-only (PUNCHLINE_RELAY_ONLY) leaves none; leave it out here",
-        ));
+        return Err(Failure::usage(ONLY_RELAYED));
     }
     let online = Online::load(&context.data)?;
-    let with = online.peer(&arguments.peer)?;
-    let task = Speed::new(with.peer, arguments, Bar::standard());
-    online.stay(context, Some(with), false, task).await
+    arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
+    online.stay(context, Command::Speed(arguments)).await
 }
 
 #[derive(Debug)]
@@ -33,7 +34,6 @@ pub(crate) struct Speed {
     peer: PeerId,
     each_way: Duration,
     timeout: Duration,
-    bar: Bar,
     obstacle: Obstacle,
     /// The direct session, while it stands.
     direct: Option<SessionId>,
@@ -51,12 +51,11 @@ enum Phase {
 }
 
 impl Speed {
-    pub(crate) fn new(peer: PeerId, arguments: &cli::Speed, bar: Bar) -> Self {
+    pub(crate) fn new(peer: PeerId, arguments: &cli::Speed) -> Self {
         Speed {
             peer,
             each_way: arguments.seconds,
             timeout: arguments.timeout,
-            bar,
             obstacle: Obstacle::default(),
             direct: None,
             relayed: false,
@@ -107,10 +106,9 @@ impl Speed {
             return;
         }
         match report {
-            SpeedReport::Progress { phase, share, mbps } => self.bar.draw(phase, share, mbps),
+            SpeedReport::Progress { phase, share, mbps } => out.tell(Event::progress(word(phase), share, mbps)),
             SpeedReport::Done { up_mbps, down_mbps, idle, loaded } => {
-                self.bar.clear();
-                out.show(Event::Speed {
+                out.tell(Event::Speed {
                     who: room.who(self.peer),
                     route: Route::Direct,
                     up_mbps: up_mbps.into(),
@@ -139,6 +137,14 @@ impl Speed {
             return Failure::new(Exit::NoPath, message);
         }
         self.obstacle.failure(name)
+    }
+}
+
+fn word(phase: SpeedPhase) -> &'static str {
+    match phase {
+        SpeedPhase::Idle => "idle",
+        SpeedPhase::Up => "up",
+        SpeedPhase::Down => "down",
     }
 }
 
@@ -195,7 +201,6 @@ impl Task for Speed {
     }
 
     fn finish(&mut self, _: &mut Room, _: &mut Out) -> End {
-        self.bar.clear();
         Err(Failure::other("stopped before the measurement was done"))
     }
 

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
 use common::session::Route;
-use jiff::Timestamp;
 
 use super::{Context, Online};
 use crate::cli;
-use crate::data::{AttemptStatus, DataDir, Holder, Status};
+use crate::control::Command;
+use crate::data::{AttemptStatus, Status};
 use crate::exit::{Exit, Failure};
 use crate::node::{AttemptEnd, Entrance, Introducer, NodeCommand, NodeEvent, Party, PathAttempt};
 use crate::online::{End, Moment, Obstacle, Out, Room, Signal, Task};
-use crate::output::{Bar, ConnectionLine, Event, Who, Why as Answer};
+use crate::output::{ConnectionLine, Event, Who, Why as Answer};
 use crate::why::{Cause, Evidence, explain};
 
 /// How often the picture moves.
@@ -20,29 +20,10 @@ const PICTURE: Duration = Duration::from_millis(250);
 /// After an attempt that found no path, the connection through the relay may still be on its way: it takes a round trip or two.
 const GRACE: Duration = Duration::from_secs(2);
 
-pub(super) async fn execute(context: Context<'_>, arguments: &cli::Why) -> End {
+pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Why) -> End {
     let online = Online::load(&context.data)?;
-    let with = online.peer(&arguments.peer)?;
-    // A second registration of the same key would put the running client offline; it knows what it has tried.
-    if let Holder::Process(_) = context.data.holder()? {
-        let answer = known(&context.data, with)?;
-        let end = end(&answer);
-        let _ = context.printer.print(&Event::Why(Box::new(answer)), Timestamp::now());
-        return end;
-    }
-    let task = Why::new(with.peer, arguments.timeout, Bar::standard());
-    online.stay(context, Some(with), false, task).await
-}
-
-/// What the running client knows.
-fn known(data: &DataDir, who: Who) -> Result<Answer, Failure> {
-    let status = data.status()?.ok_or_else(|| {
-        Failure::other("punchline is running and has not said anything of itself yet; try again in a few seconds")
-    })?;
-    let session = status.sessions.iter().find(|session| session.peer == who.peer);
-    let connection =
-        session.map(|session| ConnectionLine { route: session.route, remote: session.remote, rtt_ms: session.rtt_ms });
-    Ok(answer(who, &status, connection))
+    arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
+    online.stay(context, Command::Why(arguments)).await
 }
 
 /// What a status and a connection amount to.
@@ -81,7 +62,6 @@ fn end(answer: &Answer) -> End {
 pub(crate) struct Why {
     peer: PeerId,
     timeout: Duration,
-    bar: Bar,
     obstacle: Obstacle,
     began: Option<Instant>,
     picture: Option<Instant>,
@@ -91,9 +71,9 @@ pub(crate) struct Why {
 }
 
 impl Why {
-    pub(crate) fn new(peer: PeerId, timeout: Duration, bar: Bar) -> Self {
+    pub(crate) fn new(peer: PeerId, timeout: Duration) -> Self {
         let obstacle = Obstacle::default();
-        Why { peer, timeout, bar, obstacle, began: None, picture: None, grace: None, answered: false }
+        Why { peer, timeout, obstacle, began: None, picture: None, grace: None, answered: false }
     }
 
     fn node(&mut self, event: &NodeEvent, room: &Room, now: Moment, out: &mut Out) {
@@ -126,21 +106,25 @@ impl Why {
         if std::mem::replace(&mut self.answered, true) {
             return;
         }
+        let answer = self.answer(room);
+        let end = end(&answer);
+        out.tell(Event::Why(Box::new(answer)));
+        out.end(end);
+    }
+
+    /// By what is known now.
+    fn answer(&self, room: &Room) -> Answer {
         let line = |route| {
             let connection = room.connection(self.peer, route)?;
             Some(ConnectionLine { route, remote: connection.remote, rtt_ms: connection.rtt().into() })
         };
-        let answer = answer(room.who(self.peer), room.status(), room.route(self.peer).and_then(line));
-        let end = end(&answer);
-        self.bar.clear();
-        out.show(Event::Why(Box::new(answer)));
-        out.end(end);
+        answer(room.who(self.peer), room.status(), room.route(self.peer).and_then(line))
     }
 
-    fn draw(&mut self, now: Moment) {
+    fn draw(&mut self, now: Moment, out: &mut Out) {
         if let Some(began) = self.began {
             let past = now.at.saturating_duration_since(began);
-            self.bar.wait("looking for a path", past.as_secs_f64() / self.timeout.as_secs_f64());
+            out.tell(Event::progress("looking for a path", past.as_secs_f64() / self.timeout.as_secs_f64(), None));
         }
         self.picture = Some(now.at + PICTURE);
     }
@@ -151,13 +135,13 @@ impl Task for Why {
         match signal {
             Signal::Started => {
                 self.began = Some(now.at);
-                self.draw(now);
+                match self.answer(room) {
+                    // A node that was online before knows what it has tried.
+                    answer if !matches!(answer.cause, Cause::Untried | Cause::Refused) => self.say(room, out),
+                    _ => self.draw(now, out),
+                }
             }
-            Signal::Node(event) => {
-                // What is printed now stands where the picture was.
-                self.bar.clear();
-                self.node(event, room, now, out);
-            }
+            Signal::Node(event) => self.node(event, room, now, out),
             Signal::ContactsChanged if !room.knows(self.peer) => {
                 out.end(Err(Failure::other("the contact that you were asking about was removed")));
             }
@@ -165,10 +149,9 @@ impl Task for Why {
                 if self.grace.is_some_and(|at| at <= now.at) {
                     self.say(room, out);
                 } else if self.began.is_some_and(|began| began + self.timeout <= now.at) {
-                    self.bar.clear();
                     out.end(Err(self.obstacle.failure(&room.name(self.peer))));
                 } else {
-                    self.draw(now);
+                    self.draw(now, out);
                 }
             }
             _ => {}
@@ -176,7 +159,6 @@ impl Task for Why {
     }
 
     fn finish(&mut self, _: &mut Room, _: &mut Out) -> End {
-        self.bar.clear();
         Err(Failure::other("stopped before the attempt was over"))
     }
 

@@ -6,7 +6,10 @@
 //! | `config.json` | our name and the rendezvous with its pinned key | `join` |
 //! | `contacts.json` | ids and petnames | `add`, `contacts --remove` |
 //! | `messages.db` | what was said, in SQLite, with `-wal` and `-shm` beside it ([`crate::store`]) | the process that is online; `outbox --cancel` |
-//! | `lock` | held by the one process that is online, with its process id inside | `run`, `chat`, `ping` |
+//! | `lock` | held by the one process that is online, with its process id inside | `up`, `run`, and other commands if none is up |
+//! | `control.sock` | its control socket; `control.path` says where that is if the path is too long ([`crate::control`]) | the same |
+//! | `node.log` | what goes wrong in the background | `up` |
+//! | `on-NAME.json` | up to where messages were handled, with `on-NAME.lock` beside it | `on message` |
 //! | `status.json` | what that process is doing; removed when it ends | the same |
 //! | `edit.lock` | held for the moment of a change, so that two commands do not undo each other's | all that change |
 //!
@@ -14,6 +17,7 @@
 //! Files are replaced whole (written beside, synced, renamed), so that a power cut leaves the old or the new one.
 //! On Unix a new folder is 0700 and every file 0600; a folder that exists keeps the mode that its owner gave it.
 
+mod bookmark;
 mod config;
 mod contacts;
 mod edit;

@@ -1,111 +1,203 @@
-//! The one place where everything that happens to an online command comes in.
+//! The one place where everything that happens to a node and its commands comes in.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
 use common::session::MessageId;
 
 use super::room::Notice;
-use super::{Line, Moment, Out, Room, Signal, Task};
-use crate::data::{Contacts, Status};
+use super::{FrontId, Line, Moment, Out, Room, Signal, Task, To};
+use crate::data::{Contacts, State as Standing, Status};
 use crate::exit::Failure;
 use crate::node::{NodeEvent, Party};
-use crate::store::Conversation;
+use crate::output::Event;
+use crate::store::{Conversation, Entry};
+
+/// A refusal that is older says little of now: the node asks again at the latest after about as long.
+const REFUSED_LATELY: Duration = Duration::from_secs(60);
 
 /// What happens.
 #[derive(Debug)]
 pub enum Happening {
     /// What an earlier process had under way with this peer. Before anything else.
     Resumed(PeerId, Conversation),
-    /// Everything stands ready. Once.
-    Started,
+    /// A front end gives a command.
+    Attached(FrontId, Box<dyn Task>),
     /// The node says something.
     Node(NodeEvent),
     /// The node has stopped by itself.
     NodeStopped,
     /// A line of input, and an id drawn for it.
-    Line(Line, MessageId),
+    Line(FrontId, Line, MessageId),
     /// There is no more input.
-    EndOfInput,
-    /// Ctrl-C, or what else asks a program to stop.
-    Interrupted,
+    EndOfInput(FrontId),
+    /// Ctrl-C in the front end, or it has gone.
+    Interrupted(FrontId),
     /// The contacts have changed.
     Contacts(Contacts),
     /// The messages of ours that wait, after another process has changed something.
     Outbox(BTreeSet<MessageId>),
+    /// What [`Out::records`] said is on disk.
+    Kept,
+    /// The answer to one of [`Out::reads`], and the number after which to go on.
+    Entries(FrontId, Vec<Entry>, i64),
     /// The time of [`Engine::poll_wakeup`] has come.
     Wakeup,
 }
 
-/// A room and the task in it.
+/// A room and the tasks in it.
 #[derive(Debug)]
-pub struct Engine<T> {
+pub struct Engine {
     room: Room,
-    task: T,
+    tasks: BTreeMap<FrontId, Box<dyn Task>>,
 }
 
-impl<T: Task> Engine<T> {
+impl Engine {
     /// Ready to be fed.
-    pub fn new(room: Room, task: T) -> Self {
-        Engine { room, task }
+    pub fn new(room: Room) -> Self {
+        Engine { room, tasks: BTreeMap::new() }
     }
 
-    /// What is to be done about it. After an end nothing more should be fed.
+    /// What is to be done about it. After a stop nothing more should be fed.
     pub fn handle(&mut self, happening: Happening, now: Moment) -> Out {
         let mut out = Out::default();
-        let interrupted = matches!(happening, Happening::Interrupted);
         self.dispatch(happening, now, &mut out);
         for notice in self.room.take_notices() {
-            let signal = match notice {
-                Notice::Delivered { peer } => Signal::Delivered { peer },
+            self.all(now, &mut out, |_| match notice {
+                Notice::State { peer, id, state } => Signal::State { peer, id, state },
                 Notice::Pong { peer, route, nonce } => Signal::Pong { peer, route, nonce },
-                Notice::NotQueued { peer, why } => Signal::NotQueued { peer, why },
-            };
-            self.task.handle(signal, &mut self.room, now, &mut out);
+                Notice::NotQueued { peer, id, why } => Signal::NotQueued { peer, id, why },
+            });
         }
-        if interrupted || out.end.is_some() {
-            let end = self.task.finish(&mut self.room, &mut out);
-            out.end(end);
-        }
+        self.bury(&mut out);
         out
     }
 
     fn dispatch(&mut self, happening: Happening, now: Moment, out: &mut Out) {
-        let signal = match &happening {
-            Happening::Resumed(peer, before) => {
-                self.room.resume(*peer, before.clone(), now, out);
-                return;
-            }
-            Happening::Started => Signal::Started,
+        match happening {
+            Happening::Resumed(peer, before) => self.room.resume(peer, before, now, out),
+            Happening::Attached(front, task) => self.attach(front, task, now, out),
             Happening::Node(event) => {
-                self.room.note(event, now, out);
-                if let Some(failure) = fatal(event) {
-                    out.end(Err(failure));
+                self.room.note(&event, now, out);
+                if let Some(failure) = fatal(&event) {
+                    out.stop(failure);
                 }
-                Signal::Node(event)
+                self.all(now, out, |_| Signal::Node(&event));
             }
             Happening::NodeStopped => {
-                out.end(Err(Failure::other("the network part of punchline has stopped; start it again")));
-                return;
+                out.stop(Failure::other("the network part of punchline has stopped; start it again"));
             }
-            Happening::Line(line, id) => Signal::Line { line, id: *id },
-            Happening::EndOfInput => Signal::EndOfInput,
-            Happening::Interrupted => return,
+            Happening::Line(front, line, id) => self.one(front, Signal::Line { line: &line, id }, now, out),
+            Happening::EndOfInput(front) => self.one(front, Signal::EndOfInput, now, out),
+            Happening::Interrupted(front) => self.interrupt(front, out),
             Happening::Contacts(contacts) => {
-                self.room.set_contacts(contacts.clone(), out);
-                Signal::ContactsChanged
+                self.room.set_contacts(contacts, out);
+                self.all(now, out, |_| Signal::ContactsChanged);
             }
             Happening::Outbox(waiting) => {
-                self.room.set_outbox(waiting, now, out);
-                Signal::OutboxChanged
+                self.room.set_outbox(&waiting, now, out);
+                self.all(now, out, |_| Signal::OutboxChanged);
+            }
+            Happening::Kept => self.all(now, out, |_| Signal::Kept),
+            Happening::Entries(front, entries, up_to) => {
+                self.one(front, Signal::Entries { entries: &entries, up_to }, now, out);
             }
             Happening::Wakeup => {
                 self.room.handle_timeout(now, out);
-                Signal::Wakeup
+                let due = |task: &dyn Task| task.poll_wakeup().is_some_and(|at| at <= now.at);
+                let due: Vec<_> = self.tasks.iter().filter(|(_, task)| due(&***task)).map(|(id, _)| *id).collect();
+                due.into_iter().for_each(|front| self.one(front, Signal::Wakeup, now, out));
             }
-        };
-        self.task.handle(signal, &mut self.room, now, out);
+        }
+    }
+
+    /// A task that comes later than the node is told what stands, as if it had just happened.
+    fn attach(&mut self, front: FrontId, task: Box<dyn Task>, now: Moment, out: &mut Out) {
+        let listens = task.listens();
+        self.tasks.insert(front, task);
+        self.one(front, Signal::Started, now, out);
+        for event in self.stands(now) {
+            if let Some(event) = self.shown(&event).filter(|_| listens) {
+                out.events.push((To::Only(front), event));
+            }
+            self.one(front, Signal::Node(&event), now, out);
+        }
+    }
+
+    /// What the node has said that still holds.
+    fn stands(&self, now: Moment) -> Vec<NodeEvent> {
+        let status = self.room.status();
+        let mut stands = Vec::new();
+        match (status.state, status.entrance) {
+            (Standing::Online | Standing::Draining, Some(entrance)) => {
+                stands.push(NodeEvent::Registered { entrance, local: status.local.clone() });
+            }
+            (Standing::Lost, _) => {
+                stands.push(NodeEvent::RendezvousLost { reason: "no answer for a while".to_owned() });
+            }
+            _ => {}
+        }
+        stands.extend(status.profile.map(NodeEvent::Profile));
+        match (status.port_mapping, &status.no_port_mapping) {
+            (Some(mapping), _) => stands.push(NodeEvent::PortMapping(Ok(mapping))),
+            (None, Some(reason)) => stands.push(NodeEvent::PortMapping(Err(reason.clone()))),
+            (None, None) => {}
+        }
+        let lately = |at: jiff::Timestamp| now.wall.duration_since(at).unsigned_abs() < REFUSED_LATELY;
+        let refused =
+            status.refused.iter().filter(|refused| lately(refused.at) && self.room.route(refused.peer).is_none());
+        stands.extend(refused.map(|refused| NodeEvent::Refused { peer: refused.peer }));
+        stands.extend(self.room.standing());
+        stands
+    }
+
+    fn shown(&self, event: &NodeEvent) -> Option<Event> {
+        let NodeEvent::Up { peer, route, remote, rtt, .. } = event else { return self.room.picture(event) };
+        let reason = "it stood already".to_owned();
+        let path =
+            Event::Path { who: self.room.who(*peer), kind: *route, remote: *remote, rtt_ms: (*rtt).into(), reason };
+        // Messages go one way.
+        (self.room.messenger().relies_on(*peer) == Some(*route)).then_some(path)
+    }
+
+    fn one(&mut self, front: FrontId, signal: Signal<'_>, now: Moment, out: &mut Out) {
+        let Some(task) = self.tasks.get_mut(&front) else { return };
+        out.spoken_by(Some(front));
+        task.handle(signal, &mut self.room, now, out);
+        out.spoken_by(None);
+    }
+
+    fn all<'a>(&mut self, now: Moment, out: &mut Out, signal: impl Fn(FrontId) -> Signal<'a>) {
+        for (front, task) in &mut self.tasks {
+            out.spoken_by(Some(*front));
+            task.handle(signal(*front), &mut self.room, now, out);
+        }
+        out.spoken_by(None);
+    }
+
+    fn interrupt(&mut self, front: FrontId, out: &mut Out) {
+        let Some(mut task) = self.tasks.remove(&front) else { return };
+        out.spoken_by(Some(front));
+        let end = task.finish(&mut self.room, out);
+        out.end(end);
+        out.spoken_by(None);
+    }
+
+    /// Those that have ended say their last words; if everything ends, all of them do.
+    fn bury(&mut self, out: &mut Out) {
+        let stop = out.stop.clone();
+        let ended = |front: &FrontId, out: &Out| stop.is_some() || out.ends(*front);
+        let fronts: Vec<_> = self.tasks.keys().copied().filter(|front| ended(front, out)).collect();
+        for front in fronts {
+            let Some(mut task) = self.tasks.remove(&front) else { continue };
+            out.spoken_by(Some(front));
+            let _ = task.finish(&mut self.room, out);
+            if let Some(failure) = &stop {
+                out.end(Err(failure.clone()));
+            }
+            out.spoken_by(None);
+        }
     }
 
     /// What is to be said of all that has happened since the last call. Call it before acting on what came of that.
@@ -115,12 +207,18 @@ impl<T: Task> Engine<T> {
 
     /// When [`Happening::Wakeup`] is due.
     pub fn poll_wakeup(&self) -> Option<Instant> {
-        [self.room.poll_wakeup(), self.task.poll_wakeup()].into_iter().flatten().min()
+        let tasks = self.tasks.values().filter_map(|task| task.poll_wakeup());
+        tasks.chain(self.room.poll_wakeup()).min()
     }
 
-    /// May a line of input come in now? While it may not, whoever writes to us waits, and nothing is lost.
-    pub fn takes_input(&self) -> bool {
-        self.task.takes_input(&self.room)
+    /// May a line of input of this front end come in now? While it may not, whoever writes it waits, and nothing is lost.
+    pub fn takes_input(&self, front: FrontId) -> bool {
+        self.tasks.get(&front).is_some_and(|task| task.takes_input(&self.room))
+    }
+
+    /// What all tasks share.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// The status, if it has changed since the last call.

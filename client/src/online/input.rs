@@ -18,8 +18,15 @@ pub enum Line {
     TooLong(usize),
 }
 
+impl Line {
+    /// A line that somebody else has read.
+    pub fn text(text: String) -> Self {
+        if text.len() > MAX_TEXT { Line::TooLong(text.len()) } else { Line::Text(text) }
+    }
+}
+
 /// Starts reading. The channel closes at the end of input.
-pub(super) fn lines() -> io::Result<mpsc::Receiver<Line>> {
+pub(crate) fn lines() -> io::Result<mpsc::Receiver<Line>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     std::thread::Builder::new().name("standard input".into()).spawn(move || {
         let mut input = io::stdin().lock();

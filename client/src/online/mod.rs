@@ -1,26 +1,31 @@
-//! Being online: what `run`, `chat` and `ping` have in common.
+//! Being online: what all commands that need the node have in common.
 //!
-//! An [`Engine`] takes [`Happening`]s (an event of the node, a line of input, a signal, a timer) and says what to do in
-//! an [`Out`]: events to print, commands for the node, an end. It is pure; [`drive()`] feeds it from the real world. What
-//! differs between the commands is a [`Task`] inside the engine.
+//! An [`Engine`] takes [`Happening`]s (an event of the node, a command of a front end, a line of input, a timer) and says what
+//! to do in an [`Out`]: records to keep, events to show, commands for the node. It is pure. What differs between the commands is a
+//! [`Task`] for each of them inside the engine: what happens in the room is told to all who listen, what a task says only to its own
+//! front end.
+//!
+//! A [`Host`] feeds the engine from the real world. Front ends reach it over [`crate::control`], also the one in its own process.
 
 mod drive;
 mod engine;
+mod fronts;
 mod input;
 mod room;
 mod task;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
-pub use drive::{Setup, drive};
+pub use drive::{Host, Make, Making, PAGE, Setup};
 pub use engine::{Engine, Happening};
 pub use input::Line;
+pub(crate) use input::lines;
 pub use room::Room;
-pub use task::{End, Obstacle, Out, Signal, Task};
+pub use task::{End, FrontId, Obstacle, Out, Reading, Signal, Task, To};
 
 /// When something happens, by every clock that matters.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +34,6 @@ pub struct Moment {
     pub at: Instant,
     /// For people.
     pub wall: Timestamp,
-    /// Since the process started.
-    pub since_start: Duration,
 }
 
 impl Moment {

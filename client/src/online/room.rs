@@ -10,18 +10,18 @@ use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, St
 use jiff::Timestamp;
 
 use super::{Moment, Out};
-use crate::data::{Contacts, SessionStatus, State, Status};
+use crate::data::{Contacts, SessionStatus, State as Standing, Status};
 use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed};
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Tried, Who};
-use crate::store::{Conversation, Record};
+use crate::store::{Conversation, Record, State};
 
 /// What the messenger said that a task may want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice {
-    Delivered { peer: PeerId },
+    State { peer: PeerId, id: MessageId, state: State },
     Pong { peer: PeerId, route: Route, nonce: u64 },
-    NotQueued { peer: PeerId, why: Refusal },
+    NotQueued { peer: PeerId, id: MessageId, why: Refusal },
 }
 
 /// A connection that stands.
@@ -118,6 +118,23 @@ impl Room {
         Route::ALL.into_iter().rfind(|route| self.connection(peer, *route).is_some())
     }
 
+    /// The contacts.
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
+    }
+
+    /// The connections that stand, as they were told of when they came.
+    pub(super) fn standing(&self) -> impl Iterator<Item = NodeEvent> {
+        self.connections.iter().map(|(&(peer, route), &Connection { session, remote, rtt, by })| NodeEvent::Up {
+            peer,
+            session,
+            route,
+            remote,
+            rtt,
+            by,
+        })
+    }
+
     /// How the node stands, as it is told in the status file.
     pub fn status(&self) -> &Status {
         &self.status
@@ -204,15 +221,15 @@ impl Room {
                 return;
             }
             NodeEvent::Registered { entrance, local } => {
-                self.status.state = State::Online;
+                self.status.state = Standing::Online;
                 self.status.entrance = Some(*entrance);
                 if *entrance == Entrance::Tunnel {
                     self.status.profile = None;
                 }
                 self.status.local.clone_from(local);
             }
-            NodeEvent::RendezvousLost { .. } => self.status.state = State::Lost,
-            NodeEvent::Draining => self.status.state = State::Draining,
+            NodeEvent::RendezvousLost { .. } => self.status.state = Standing::Lost,
+            NodeEvent::Draining => self.status.state = Standing::Draining,
             NodeEvent::Profile(profile) => self.status.profile = Some(*profile),
             NodeEvent::PortMapping(mapping) => {
                 self.status.port_mapping = mapping.as_ref().ok().copied();
@@ -283,7 +300,7 @@ impl Room {
     }
 
     /// The event to print for one of the node's.
-    fn picture(&self, event: &NodeEvent) -> Option<Event> {
+    pub(super) fn picture(&self, event: &NodeEvent) -> Option<Event> {
         Some(match event {
             NodeEvent::Registered { entrance, local } => {
                 Event::Registered { entrance: *entrance, local: local.clone() }
@@ -408,7 +425,7 @@ impl Room {
                     for (id, _) in posts.into_iter().filter(|(_, arrival)| *arrival == Arrival::Said) {
                         out.keep(Record::Delivered { peer, id, at_ms: now.wall_ms() });
                         out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
-                        self.notices.push(Notice::Delivered { peer });
+                        self.notices.push(Notice::State { peer, id, state: State::OnDevice });
                     }
                 }
                 Effect::ReadBy { .. }
@@ -430,7 +447,7 @@ impl Room {
                         text: None,
                         reason: why.to_string(),
                     });
-                    self.notices.push(Notice::NotQueued { peer, why });
+                    self.notices.push(Notice::NotQueued { peer, id, why });
                 }
             }
         }

@@ -11,7 +11,20 @@ use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
 use crate::node::{NodeCommand, NodeEvent};
 use crate::output::Event;
-use crate::store::Record;
+use crate::store::{Entry, Record, State};
+
+/// One command of one front end, for as long as it is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontId(pub u32);
+
+/// Who hears of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// Every front end whose task listens.
+    Everybody,
+    /// The one whose task said it.
+    Only(FrontId),
+}
 
 /// What a task is told, after the room has taken note of it.
 #[derive(Debug)]
@@ -29,15 +42,21 @@ pub enum Signal<'a> {
         /// From the ping.
         nonce: u64,
     },
-    /// A message has arrived.
-    Delivered {
-        /// Where.
+    /// A message of ours has come farther.
+    State {
+        /// To whom it goes.
         peer: PeerId,
+        /// Which.
+        id: MessageId,
+        /// How far.
+        state: State,
     },
     /// A message was not even queued.
     NotQueued {
         /// To whom it should have gone.
         peer: PeerId,
+        /// Which.
+        id: MessageId,
         /// Why.
         why: Refusal,
     },
@@ -54,16 +73,25 @@ pub enum Signal<'a> {
     ContactsChanged,
     /// Messages may have been taken back.
     OutboxChanged,
+    /// The store has new entries.
+    Kept,
+    /// What was asked for with [`Out::read`].
+    Entries {
+        /// In order.
+        entries: &'a [Entry],
+        /// The number after which to go on.
+        up_to: i64,
+    },
     /// The time that [`Task::poll_wakeup`] named has come.
     Wakeup,
 }
 
 /// A command that is online.
-pub trait Task {
+pub trait Task: Send + std::fmt::Debug {
     /// Something has happened.
     fn handle(&mut self, signal: Signal<'_>, room: &mut Room, now: Moment, out: &mut Out);
 
-    /// It ends, for a reason of its own or from outside: the last words, and how an interruption ends the process.
+    /// It ends, for a reason of its own or from outside: the last words, and how an interruption ends the command.
     fn finish(&mut self, room: &mut Room, out: &mut Out) -> End;
 
     /// When it wants to be woken.
@@ -76,22 +104,42 @@ pub trait Task {
         let _ = room;
         false
     }
+
+    /// Does its front end hear what happens to everybody?
+    fn listens(&self) -> bool {
+        true
+    }
 }
 
 /// How a command ends.
 pub type End = Result<Exit, Failure>;
+
+/// Entries of the store that a task asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Those of greater numbers; `None`: no entries, but the number of the last one.
+    pub after: Option<i64>,
+    /// Only of the conversation with this peer.
+    pub peer: Option<PeerId>,
+}
 
 /// What is to be done, in order.
 #[derive(Debug, Default)]
 pub struct Out {
     /// To keep, before anything of the rest is done.
     pub records: Vec<Record>,
-    /// To print.
-    pub events: Vec<Event>,
+    /// To show.
+    pub events: Vec<(To, Event)>,
     /// For the node.
     pub commands: Vec<NodeCommand>,
-    /// Stop, and end like this.
-    pub end: Option<End>,
+    /// To read from the store, once the front end has taken what it was told before.
+    pub reads: Vec<(FrontId, Reading)>,
+    /// Commands that end.
+    pub ends: Vec<(FrontId, End)>,
+    /// Everything ends.
+    pub stop: Option<Failure>,
+    /// Whose task speaks.
+    speaker: Option<FrontId>,
 }
 
 impl Out {
@@ -105,14 +153,31 @@ impl Out {
         self.records.append(&mut next.records);
         self.events.append(&mut next.events);
         self.commands.append(&mut next.commands);
-        if let Some(end) = next.end {
-            self.end(end);
-        }
+        self.reads.append(&mut next.reads);
+        self.ends.append(&mut next.ends);
+        self.stop = self.stop.take().or(next.stop);
     }
 
-    /// Prints an event.
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        let Out { records, events, commands, reads, ends, stop, speaker: _ } = self;
+        records.is_empty()
+            && events.is_empty()
+            && commands.is_empty()
+            && reads.is_empty()
+            && ends.is_empty()
+            && stop.is_none()
+    }
+
+    /// Shows an event to everybody who listens.
     pub fn show(&mut self, event: Event) {
-        self.events.push(event);
+        self.events.push((To::Everybody, event));
+    }
+
+    /// Shows an event to the front end of the task that speaks.
+    pub fn tell(&mut self, event: Event) {
+        let to = self.speaker.map_or(To::Everybody, To::Only);
+        self.events.push((to, event));
     }
 
     /// Tells the node.
@@ -120,9 +185,31 @@ impl Out {
         self.commands.push(command);
     }
 
-    /// Stops. The first reason counts.
+    /// Asks for entries of the store; they come as [`Signal::Entries`].
+    pub fn read(&mut self, reading: Reading) {
+        self.reads.extend(self.speaker.map(|speaker| (speaker, reading)));
+    }
+
+    /// Ends the task that speaks. The first reason counts.
     pub fn end(&mut self, end: End) {
-        self.end.get_or_insert(end);
+        if let Some(speaker) = self.speaker.filter(|speaker| !self.ends(*speaker)) {
+            self.ends.push((speaker, end));
+        }
+    }
+
+    /// Ends everything. The first reason counts.
+    pub(super) fn stop(&mut self, failure: Failure) {
+        self.stop.get_or_insert(failure);
+    }
+
+    /// Does this one end?
+    pub(super) fn ends(&self, front: FrontId) -> bool {
+        self.ends.iter().any(|(ended, _)| *ended == front)
+    }
+
+    /// What is said from now on is said by this task, or by the room.
+    pub(super) fn spoken_by(&mut self, speaker: Option<FrontId>) {
+        self.speaker = speaker;
     }
 }
 

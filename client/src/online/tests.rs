@@ -12,17 +12,39 @@ use common::session::{Content, MAX_TEXT, MessageId, PeerFrame, Post, PostDigest,
 use jiff::Timestamp;
 
 mod explaining;
+mod fronts;
 
 use super::*;
 use crate::cli::{self, Cli};
-use crate::commands::{Chat, Ping, Run, Speed};
+use crate::commands::{Chat, Ping, Speed, Watch};
 use crate::data::{Contacts, Status};
 use crate::exit::Exit;
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, Party, SessionId, SpeedFailure, SpeedReport};
-use crate::output::{Bar, Direction, Event};
+use crate::output::{Direction, Event};
 
-struct World<T> {
-    engine: Engine<T>,
+/// The front end that everything is about, unless a story says otherwise.
+const FIRST: FrontId = FrontId(0);
+
+/// What one front end hears, and what else is done.
+#[derive(Debug)]
+struct Heard {
+    events: Vec<Event>,
+    commands: Vec<NodeCommand>,
+    end: Option<End>,
+}
+
+impl Heard {
+    fn by(front: FrontId, listens: bool, out: Out) -> Self {
+        let hears = |to: &To| matches!(to, To::Only(only) if *only == front) || *to == To::Everybody && listens;
+        // Pictures are for people who wait.
+        let events = out.events.into_iter().filter(|(to, event)| hears(to) && !matches!(event, Event::Progress { .. }));
+        let end = out.ends.into_iter().find(|(ended, _)| *ended == front).map(|(_, end)| end);
+        Heard { events: events.map(|(_, event)| event).collect(), commands: out.commands, end }
+    }
+}
+
+struct World {
+    engine: Engine,
     start: Instant,
     elapsed: Duration,
     next_id: u128,
@@ -45,24 +67,30 @@ fn message(n: u128) -> MessageId {
 const RTT: Duration = Duration::from_millis(3);
 const WAIT: Duration = Duration::from_secs(10);
 
-impl<T: Task> World<T> {
-    fn new(task: T) -> (Self, Out) {
+impl World {
+    fn new(task: impl Task + 'static) -> (Self, Heard) {
         let mut contacts = Contacts::default();
         contacts.add(bob(), "Bob").expect("added");
         let room = Room::new(Identity::from_seed(&[1; 32]), contacts, Status::new(1, Timestamp::UNIX_EPOCH));
         let (start, elapsed) = (Instant::now(), Duration::ZERO);
-        let mut world = World { engine: Engine::new(room, task), start, elapsed, next_id: 0, sent: BTreeMap::new() };
-        let out = world.feed(Happening::Started);
+        let mut world = World { engine: Engine::new(room), start, elapsed, next_id: 0, sent: BTreeMap::new() };
+        let out = world.feed(Happening::Attached(FIRST, Box::new(task)));
         (world, out)
     }
 
-    fn feed(&mut self, happening: Happening) -> Out {
+    /// What the first front end hears of it.
+    fn feed(&mut self, happening: Happening) -> Heard {
+        let out = self.all(happening);
+        Heard::by(FIRST, true, out)
+    }
+
+    fn all(&mut self, happening: Happening) -> Out {
         let wall = Timestamp::UNIX_EPOCH + self.elapsed;
-        let now = Moment { at: self.start + self.elapsed, wall, since_start: self.elapsed };
+        let now = Moment { at: self.start + self.elapsed, wall };
         let mut out = self.engine.handle(happening, now);
         self.engine.flush(now, &mut out);
-        let posts = sent(&out).into_iter().filter_map(|frame| match frame {
-            PeerFrame::Post(post) => Some((post.id, post.digest())),
+        let posts = out.commands.iter().filter_map(|command| match command {
+            NodeCommand::Send { frame: PeerFrame::Post(post), .. } => Some((post.id, post.digest())),
             _ => None,
         });
         self.sent.extend(posts);
@@ -70,35 +98,40 @@ impl<T: Task> World<T> {
     }
 
     /// Bob has the message of this number, and says so to us.
-    fn receipt(&mut self, n: u128) -> Out {
+    fn receipt(&mut self, n: u128) -> Heard {
         self.receipt_by(2, n)
     }
 
-    fn receipt_by(&mut self, signer: u8, n: u128) -> Out {
-        let claim = Claim::Device { posts: vec![(message(n), self.sent[&message(n)])] };
-        let receipt = Receipt::sign(&Identity::from_seed(&[signer; 32]), id(1), claim, 0);
-        self.frame(PeerFrame::Receipt(receipt))
+    fn receipt_by(&mut self, signer: u8, n: u128) -> Heard {
+        self.feed(self.receipt_comes(signer, n))
     }
 
-    fn node(&mut self, event: NodeEvent) -> Out {
+    fn receipt_comes(&self, signer: u8, n: u128) -> Happening {
+        let claim = Claim::Device { posts: vec![(message(n), self.sent[&message(n)])] };
+        let receipt = Receipt::sign(&Identity::from_seed(&[signer; 32]), id(1), claim, 0);
+        let (peer, via, frame) = (bob(), Via::Session(Route::Direct), PeerFrame::Receipt(receipt));
+        Happening::Node(NodeEvent::Frame { peer, via, frame, rtt: RTT })
+    }
+
+    fn node(&mut self, event: NodeEvent) -> Heard {
         self.feed(Happening::Node(event))
     }
 
-    fn frame(&mut self, frame: PeerFrame) -> Out {
+    fn frame(&mut self, frame: PeerFrame) -> Heard {
         self.node(NodeEvent::Frame { peer: bob(), via: Via::Session(Route::Direct), frame, rtt: RTT })
     }
 
-    fn direct(&mut self) -> Out {
+    fn direct(&mut self) -> Heard {
         self.node(up())
     }
 
-    fn line(&mut self, text: &str) -> Out {
+    fn line(&mut self, text: &str) -> Heard {
         self.next_id += 1;
-        self.feed(Happening::Line(Line::Text(text.into()), message(self.next_id)))
+        self.feed(Happening::Line(FIRST, Line::Text(text.into()), message(self.next_id)))
     }
 
     /// Lets time go on to the next wakeup, whatever it is for.
-    fn sleep(&mut self) -> Out {
+    fn sleep(&mut self) -> Heard {
         let at = self.engine.poll_wakeup().expect("something is due");
         self.elapsed = at.saturating_duration_since(self.start).max(self.elapsed);
         self.feed(Happening::Wakeup)
@@ -118,7 +151,7 @@ fn lost(by_peer: bool) -> NodeEvent {
 }
 
 /// What was sent, without the question that every new direct connection begins with.
-fn sent(out: &Out) -> Vec<&PeerFrame> {
+fn sent(out: &Heard) -> Vec<&PeerFrame> {
     let frames = out.commands.iter().filter_map(|command| match command {
         NodeCommand::Send { frame: PeerFrame::Ping { nonce: u64::MAX }, .. } => None,
         NodeCommand::Send { frame, .. } => Some(frame),
@@ -140,7 +173,7 @@ fn says(frame: &PeerFrame) -> Option<&str> {
 }
 
 /// What is acknowledged, in one receipt that is ours.
-fn acknowledged(out: &Out) -> Vec<MessageId> {
+fn acknowledged(out: &Heard) -> Vec<MessageId> {
     let [PeerFrame::Receipt(receipt)] = sent(out)[..] else { panic!("{:?}", out.commands) };
     assert_eq!(receipt.verify(id(1), bob()), Ok(()));
     let Claim::Device { posts } = &receipt.claim else { panic!("{receipt:?}") };
@@ -155,32 +188,32 @@ fn what_comes_together_is_acknowledged_by_one_signature_and_a_forged_receipt_cou
         let frame = PeerFrame::Post(Post { id: message(n), seq: n as u64, ..post("hi") });
         NodeEvent::Frame { peer: bob(), via: Via::Session(Route::Direct), frame, rtt: RTT }
     };
-    let now = Moment { at: world.start, wall: Timestamp::UNIX_EPOCH, since_start: Duration::ZERO };
+    let now = Moment { at: world.start, wall: Timestamp::UNIX_EPOCH };
     let mut out = world.engine.handle(Happening::Node(event(7)), now);
     out.append(world.engine.handle(Happening::Node(event(8)), now));
     world.engine.flush(now, &mut out);
-    assert_eq!(acknowledged(&out), [message(7), message(8)]);
+    assert_eq!(acknowledged(&Heard::by(FIRST, true, out)), [message(7), message(8)]);
     world.line("hello");
     let out = world.receipt_by(3, 1);
-    assert!(out.events.is_empty() && out.records.is_empty(), "{out:?}");
+    assert!(out.events.is_empty(), "{out:?}");
     assert!(matches!(&world.receipt(1).events[..], [Event::Receipt { .. }]));
 }
 
-fn exit(out: &Out) -> Exit {
+fn exit(out: &Heard) -> Exit {
     match out.end.as_ref().expect("an end") {
         Ok(exit) => *exit,
         Err(failure) => failure.exit,
     }
 }
 
-fn chat() -> (World<Chat>, Out) {
+fn chat() -> (World, Heard) {
     World::new(Chat::new(bob(), WAIT))
 }
 
-fn ping(arguments: &[&str]) -> (World<Ping>, Out) {
+fn ping(arguments: &[&str]) -> (World, Heard) {
     let command = ["punchline", "ping", "Bob"].iter().chain(arguments);
     let cli::Command::Ping(arguments) = Cli::parse_from(command).command else { panic!("ping is ping") };
-    World::new(Ping::new(bob(), &arguments))
+    World::new(Ping::new(bob(), FIRST, Duration::ZERO, &arguments))
 }
 
 #[test]
@@ -225,16 +258,16 @@ fn empty_lines_are_no_messages_and_long_ones_are_refused() {
     let (mut world, _) = chat();
     assert!(world.line("").events.is_empty());
     assert!(world.line("  \t").events.is_empty());
-    let out = world.feed(Happening::Line(Line::TooLong(MAX_TEXT + 5), message(9)));
+    let out = world.feed(Happening::Line(FIRST, Line::TooLong(MAX_TEXT + 5), message(9)));
     assert!(matches!(&out.events[..], [Event::Undelivered { reason, .. }] if reason.contains("16389")));
-    let out = world.feed(Happening::EndOfInput);
+    let out = world.feed(Happening::EndOfInput(FIRST));
     assert_eq!(exit(&out), Exit::Other, "a script must learn that a line was not sent");
 }
 
 #[test]
 fn the_end_of_input_with_nothing_outstanding_ends_a_chat_at_once() {
     let (mut world, _) = chat();
-    assert_eq!(exit(&world.feed(Happening::EndOfInput)), Exit::Done);
+    assert_eq!(exit(&world.feed(Happening::EndOfInput(FIRST))), Exit::Done);
 }
 
 #[test]
@@ -242,9 +275,9 @@ fn the_end_of_input_waits_for_the_last_receipt() {
     let (mut world, _) = chat();
     world.line("one");
     world.line("two");
-    let out = world.feed(Happening::EndOfInput);
+    let out = world.feed(Happening::EndOfInput(FIRST));
     assert!(matches!(&out.events[..], [Event::Waiting { receipts: 2, .. }]));
-    assert!(out.end.is_none() && !world.engine.takes_input());
+    assert!(out.end.is_none() && !world.engine.takes_input(FIRST));
     world.direct();
     assert!(world.receipt(1).end.is_none());
     assert_eq!(exit(&world.receipt(2)), Exit::Done);
@@ -271,7 +304,7 @@ fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
     ] {
         let (mut world, _) = chat();
         world.line("anybody there?");
-        world.feed(Happening::EndOfInput);
+        world.feed(Happening::EndOfInput(FIRST));
         for event in heard.clone() {
             world.node(event);
         }
@@ -288,10 +321,10 @@ fn a_chat_that_waited_in_vain_says_what_was_not_delivered_and_why() {
 #[test]
 fn ctrl_c_in_a_chat_tells_what_was_not_delivered() {
     let (mut world, _) = chat();
-    assert_eq!(exit(&world.feed(Happening::Interrupted)), Exit::Done);
+    assert_eq!(exit(&world.feed(Happening::Interrupted(FIRST))), Exit::Done);
     let (mut world, _) = chat();
     world.line("hello?");
-    let out = world.feed(Happening::Interrupted);
+    let out = world.feed(Happening::Interrupted(FIRST));
     assert!(matches!(&out.events[..], [Event::Undelivered { .. }]));
     assert_eq!(exit(&out), Exit::Timeout);
 }
@@ -320,7 +353,7 @@ fn a_wrong_key_ends_a_chat_with_both_keys_named() {
 
 #[test]
 fn nobody_but_the_rendezvous_can_end_a_run_with_a_wrong_key() {
-    let (mut world, _) = World::new(Run);
+    let (mut world, _) = World::new(Watch);
     let out = world.node(NodeEvent::Untrusted { expected: Party::Peer(bob()), seen: id(66) });
     assert!(out.end.is_none());
     let out = world.node(NodeEvent::Untrusted { expected: Party::Rendezvous(id(9)), seen: id(66) });
@@ -329,11 +362,11 @@ fn nobody_but_the_rendezvous_can_end_a_run_with_a_wrong_key() {
 
 #[test]
 fn a_run_ends_cleanly_when_it_is_interrupted_and_not_when_it_is_replaced() {
-    let (mut world, _) = World::new(Run);
-    assert_eq!(exit(&world.feed(Happening::Interrupted)), Exit::Done);
-    let (mut world, _) = World::new(Run);
+    let (mut world, _) = World::new(Watch);
+    assert_eq!(exit(&world.feed(Happening::Interrupted(FIRST))), Exit::Done);
+    let (mut world, _) = World::new(Watch);
     assert_eq!(exit(&world.node(NodeEvent::Replaced)), Exit::Other);
-    let (mut world, _) = World::new(Run);
+    let (mut world, _) = World::new(Watch);
     assert_eq!(exit(&world.feed(Happening::NodeStopped)), Exit::Other);
 }
 
@@ -427,7 +460,7 @@ fn changed_contacts_reach_the_node_and_a_removed_one_ends_its_chat() {
 
 #[test]
 fn the_status_follows_what_the_node_says() {
-    let (mut world, _) = World::new(Run);
+    let (mut world, _) = World::new(Watch);
     assert!(world.engine.take_status().is_some());
     assert!(world.engine.take_status().is_none());
     world.node(NodeEvent::Registered { entrance: Entrance::Udp { observed: remote() }, local: Vec::new() });
@@ -439,10 +472,10 @@ fn the_status_follows_what_the_node_says() {
     assert!(world.engine.take_status().expect("changed").sessions.is_empty());
 }
 
-fn speed(arguments: &[&str]) -> World<Speed> {
+fn speed(arguments: &[&str]) -> World {
     let command = ["punchline", "speed", "Bob"].iter().chain(arguments);
     let cli::Command::Speed(arguments) = Cli::parse_from(command).command else { panic!("speed is speed") };
-    let (world, out) = World::new(Speed::new(bob(), &arguments, Bar::new(None)));
+    let (world, out) = World::new(Speed::new(bob(), &arguments));
     assert!(matches!(out.commands[..], [NodeCommand::Want(peer)] if peer == bob()));
     world
 }
@@ -452,7 +485,7 @@ fn measured(session: u64, report: SpeedReport) -> NodeEvent {
 }
 
 /// Over which sessions a measurement is asked for.
-fn asked(out: &Out) -> Vec<u64> {
+fn asked(out: &Heard) -> Vec<u64> {
     let sessions = out.commands.iter().filter_map(|command| match command {
         NodeCommand::MeasureSpeed { session, .. } => Some(session.0),
         _ => None,
@@ -529,6 +562,6 @@ fn a_client_that_does_not_measure_is_said_to_be_old() {
     world.direct();
     let out = world.node(lost(true));
     assert_eq!(exit(&out), Exit::PeerOffline, "it was stopped, and need not be waited for");
-    let out = speed(&[]).feed(Happening::Interrupted);
+    let out = speed(&[]).feed(Happening::Interrupted(FIRST));
     assert_eq!(exit(&out), Exit::Other);
 }

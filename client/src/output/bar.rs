@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use crate::node::SpeedPhase;
-
 /// Half a line of a narrow terminal.
 const WIDTH: usize = 30;
 /// Back to the beginning of the line, and nothing stays on it.
@@ -28,15 +26,14 @@ impl Bar {
         Bar { out, drawn: false }
     }
 
-    /// Draws it anew.
-    pub fn draw(&mut self, phase: SpeedPhase, share: f64, mbps: Option<f64>) {
-        let line = line(phase, share, mbps);
-        self.write(&format!("{CLEAR}{line}"), true);
+    /// Does anybody see it?
+    pub fn is_shown(&self) -> bool {
+        self.out.is_some()
     }
 
-    /// Draws it anew, for something that people have to wait for.
-    pub fn wait(&mut self, what: &str, share: f64) {
-        let line = format!("[{}] {what}", filled(share));
+    /// Draws it anew: what people wait for, how far it is, and how fast.
+    pub fn draw(&mut self, what: &str, share: f64, mbps: Option<f64>) {
+        let line = line(what, share, mbps);
         self.write(&format!("{CLEAR}{line}"), true);
     }
 
@@ -63,15 +60,10 @@ impl fmt::Debug for Bar {
     }
 }
 
-/// `up   [##########          ] 412.3 Mb/s`
-fn line(phase: SpeedPhase, share: f64, mbps: Option<f64>) -> String {
-    let word = match phase {
-        SpeedPhase::Idle => "idle",
-        SpeedPhase::Up => "up",
-        SpeedPhase::Down => "down",
-    };
+/// `[##########          ] up 412.3 Mb/s`
+fn line(what: &str, share: f64, mbps: Option<f64>) -> String {
     let rate = mbps.map(|mbps| format!(" {mbps:.1} Mb/s")).unwrap_or_default();
-    format!("{word:4} [{}]{rate}", filled(share))
+    format!("[{}] {what}{rate}", filled(share))
 }
 
 fn filled(share: f64) -> String {
@@ -103,15 +95,15 @@ mod tests {
         let mut bar = Bar::new(Some(Box::new(terminal.clone())));
         bar.clear();
         assert!(terminal.0.lock().expect("alone").is_empty(), "nothing stands there yet");
-        bar.draw(SpeedPhase::Up, 0.5, Some(412.34));
+        bar.draw("up", 0.5, Some(412.34));
         bar.clear();
         let drawn = String::from_utf8(terminal.0.lock().expect("alone").clone()).expect("text");
-        insta::assert_snapshot!(drawn.escape_debug(), @r"\r\u{1b}[Kup   [###############               ] 412.3 Mb/s\r\u{1b}[K");
+        insta::assert_snapshot!(drawn.escape_debug(), @r"\r\u{1b}[K[###############               ] up 412.3 Mb/s\r\u{1b}[K");
     }
 
     #[test]
     fn a_share_beyond_all_is_full() {
-        assert_eq!(line(SpeedPhase::Idle, 7.0, None), format!("idle [{}]", "#".repeat(WIDTH)));
-        assert_eq!(line(SpeedPhase::Down, f64::NAN, None), format!("down [{}]", " ".repeat(WIDTH)));
+        assert_eq!(line("idle", 7.0, None), format!("[{}] idle", "#".repeat(WIDTH)));
+        assert_eq!(line("down", f64::NAN, None), format!("[{}] down", " ".repeat(WIDTH)));
     }
 }

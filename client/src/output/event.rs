@@ -106,6 +106,20 @@ pub enum ContactChange {
     Listed,
 }
 
+/// What `up` and `down` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeChange {
+    /// It is online now.
+    Started,
+    /// It was online already.
+    Already,
+    /// It is offline now.
+    Stopped,
+    /// None was online.
+    None,
+}
+
 /// A session in a `status` event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SessionLine {
@@ -195,6 +209,8 @@ pub enum Event {
         /// With whom `chat` and `ping` want to speak.
         #[serde(flatten)]
         who: Option<Who>,
+        /// The node was online before this command.
+        attached: bool,
     },
     /// The rendezvous knows us.
     Registered {
@@ -344,6 +360,72 @@ pub enum Event {
         /// What has become of it: `queued`, `device` or `cancelled`.
         state: &'static str,
     },
+    /// A line of the store's journal.
+    Entry {
+        /// Its number, for `--since`.
+        entry: i64,
+        /// What has happened: `message`, `state` or `text`.
+        what: &'static str,
+        /// The message's place among those kept, as in `kept`.
+        number: i64,
+        /// Which way it goes.
+        dir: Direction,
+        /// From or to whom.
+        #[serde(flatten)]
+        who: Who,
+        /// Its name, in hexadecimal.
+        id: String,
+        /// What it says now.
+        text: String,
+        /// When it was written, by its writer's clock.
+        at: Timestamp,
+        /// The state that it had then.
+        state: &'static str,
+    },
+    /// `msg` is done.
+    Sent {
+        /// To whom.
+        #[serde(flatten)]
+        who: Who,
+        /// Which.
+        id: String,
+        /// How far it has come.
+        state: &'static str,
+    },
+    /// `on message` has run the command for a message.
+    Ran {
+        /// The number of the entry in the journal.
+        entry: i64,
+        /// From whom the message is.
+        #[serde(flatten)]
+        who: Who,
+        /// Which.
+        id: String,
+        /// From 1.
+        attempt: u32,
+        /// The command's exit code; `null` if it did not start, or was killed.
+        status: Option<i32>,
+        /// Will it be run again for this message?
+        again: bool,
+    },
+    /// What became of the node: `up` and `down`.
+    Node {
+        /// What.
+        change: NodeChange,
+        /// Its process.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+    },
+    /// How far something is that takes a while.
+    Progress {
+        /// What, for people.
+        what: String,
+        /// From 0 to 1.
+        share: f64,
+        /// How fast.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mbps: Option<Mbps>,
+    },
     /// A message was taken back before anybody acknowledged it.
     Cancelled {
         /// For whom it was.
@@ -485,6 +567,12 @@ pub enum Event {
 }
 
 impl Event {
+    /// How far something is.
+    pub fn progress(what: &str, share: f64, mbps: Option<f64>) -> Self {
+        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        Event::Progress { what: what.to_owned(), share: (share * 1e3).round() / 1e3, mbps: mbps.map(Mbps::from) }
+    }
+
     /// The last line of a command that failed.
     pub fn error(failure: &Failure) -> Self {
         Event::Error { code: failure.exit.code(), kind: failure.exit.kind(), message: failure.message.clone() }

@@ -145,7 +145,14 @@ fn examples() -> Vec<Event> {
         },
         Event::Id { id: id(1), link: Some(link.to_string()) },
         Event::Contact { change: ContactChange::Renamed, who: bob(), was: Some("Robert".into()) },
-        Event::Started { id: id(1), rendezvous: rendezvous(), pid: 4711, contacts: 2, who: Some(bob()) },
+        Event::Started {
+            id: id(1),
+            rendezvous: rendezvous(),
+            pid: 4711,
+            contacts: 2,
+            who: Some(bob()),
+            attached: false,
+        },
         Event::Registered { entrance: Entrance::Udp { observed: remote() }, local: vec![home()] },
         Event::Registered { entrance: Entrance::Tunnel, local: vec![home()] },
         Event::RendezvousLost { reason: "tried 11.1.1.1:3478, no answer within 2 s".into() },
@@ -206,6 +213,32 @@ fn examples() -> Vec<Event> {
             at: now,
             state: "queued",
         },
+        Event::Entry {
+            entry: 1207,
+            what: "message",
+            number: 8,
+            dir: Direction::In,
+            who: bob(),
+            id: "0b5c8f3e2d1a4c7b9e8f7a6b5c4d3e2f".into(),
+            text: "hi".into(),
+            at: now,
+            state: "device",
+        },
+        Event::Entry {
+            entry: 1208,
+            what: "state",
+            number: 7,
+            dir: Direction::Out,
+            who: bob(),
+            id: message.into(),
+            text: "hello".into(),
+            at: now,
+            state: "device",
+        },
+        Event::Sent { who: bob(), id: message.into(), state: "device" },
+        Event::Ran { entry: 1207, who: bob(), id: message.into(), attempt: 1, status: Some(1), again: true },
+        Event::Node { change: NodeChange::Started, pid: Some(4711) },
+        Event::progress("looking for a path", 0.25, None),
         Event::Cancelled { who: bob(), id: message.into(), text: "hello".into() },
         Event::Receipt { who: bob(), id: message.into(), state: "device" },
         Event::Waiting { who: bob(), receipts: 1, up_to_ms: ms(10_000.0) },
@@ -287,6 +320,11 @@ fn examples() -> Vec<Event> {
             | Event::Hello { .. }
             | Event::Message { .. }
             | Event::Kept { .. }
+            | Event::Entry { .. }
+            | Event::Sent { .. }
+            | Event::Ran { .. }
+            | Event::Node { .. }
+            | Event::Progress { .. }
             | Event::Cancelled { .. }
             | Event::Receipt { .. }
             | Event::Waiting { .. }

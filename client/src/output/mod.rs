@@ -12,7 +12,8 @@ mod text;
 mod why;
 
 pub use bar::Bar;
-pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, SessionLine, Tried, Who};
+pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, NodeChange, SessionLine, Tried, Who};
 pub use netcheck::{LifetimeLine, Netcheck, ReachLine};
-pub use printer::{Gone, Mode, Printer};
+pub(crate) use printer::json;
+pub use printer::{Gone, Mode, Printer, Renderer};
 pub use why::{CandidateLine, ConnectionLine, PathLine, SideLine, StrategyLine, Why};

@@ -29,14 +29,45 @@ pub enum Mode {
 #[error("standard output is closed: {0}")]
 pub struct Gone(#[from] io::Error);
 
-/// Prints events.
-pub struct Printer {
+/// Makes lines out of events, for one reader.
+#[derive(Debug)]
+pub struct Renderer {
     mode: Mode,
     zone: TimeZone,
-    out: Box<dyn Write + Send>,
-    complaints: Box<dyn Write + Send>,
     /// The last one that people read.
     last: Option<Event>,
+}
+
+impl Renderer {
+    /// For a reader in this zone.
+    pub fn new(mode: Mode, zone: TimeZone) -> Self {
+        Renderer { mode, zone, last: None }
+    }
+
+    /// For whom it renders.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The line for an event that happens now, without its end; `None` if there is nothing to say.
+    pub fn render(&mut self, event: &Event, now: Timestamp) -> Option<String> {
+        match self.mode {
+            Mode::Json => Some(json(event)),
+            Mode::Text if repeats(event, self.last.as_ref()) => None,
+            Mode::Text => {
+                let line = text::render(event, now, &self.zone)?;
+                self.last = Some(event.clone());
+                Some(line)
+            }
+        }
+    }
+}
+
+/// Prints events.
+pub struct Printer {
+    renderer: Renderer,
+    out: Box<dyn Write + Send>,
+    complaints: Box<dyn Write + Send>,
 }
 
 #[derive(Serialize)]
@@ -49,49 +80,47 @@ struct Line<'a> {
 impl Printer {
     /// A printer to standard output and, for errors in words, standard error.
     pub fn standard(mode: Mode) -> Self {
-        Printer {
-            mode,
-            zone: TimeZone::system(),
-            out: Box::new(io::stdout()),
-            complaints: Box::new(io::stderr()),
-            last: None,
-        }
+        let renderer = Renderer::new(mode, TimeZone::system());
+        Printer { renderer, out: Box::new(io::stdout()), complaints: Box::new(io::stderr()) }
     }
 
     /// Prints one event that happens now, and flushes: whoever reads it may be waiting for it.
     pub fn print(&mut self, event: &Event, now: Timestamp) -> Result<(), Gone> {
-        match self.mode {
-            Mode::Json => writeln!(self.out, "{}", json(event))?,
-            Mode::Text if repeats(event, self.last.as_ref()) => {}
-            Mode::Text => {
-                if let Some(line) = text::render(event, now, &self.zone) {
-                    writeln!(self.out, "{line}")?;
-                    self.last = Some(event.clone());
-                }
-            }
+        match self.renderer.render(event, now) {
+            Some(line) => self.line(&line),
+            None => Ok(()),
         }
-        self.out.flush()?;
-        Ok(())
+    }
+
+    /// For whom it prints.
+    pub fn mode(&self) -> Mode {
+        self.renderer.mode
     }
 
     /// For whom it prints from now on.
     pub fn set_mode(&mut self, mode: Mode) {
-        self.mode = mode;
+        self.renderer.mode = mode;
     }
 
-    /// Prints a line of a text that is no event.
+    /// Says something to people that is no answer, on standard error.
+    pub fn remark(&mut self, words: &str) {
+        let _ = writeln!(self.complaints, "punchline: {words}");
+    }
+
+    /// Prints a line, and flushes.
     pub fn line(&mut self, line: &str) -> Result<(), Gone> {
-        Ok(writeln!(self.out, "{line}")?)
+        writeln!(self.out, "{line}")?;
+        Ok(self.out.flush()?)
     }
 
     /// A time as people here read it.
     pub fn local(&self, at: Timestamp) -> impl fmt::Display + use<> {
-        at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        at.to_zoned(self.renderer.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
     /// Says why the command failed: in words on standard error, and in JSON on standard output if that was asked for.
     pub fn fail(&mut self, failure: &Failure, now: Timestamp) {
-        if self.mode == Mode::Json {
+        if self.mode() == Mode::Json {
             let _ = self.print(&Event::error(failure), now);
         }
         for line in text::failure(failure) {
@@ -102,7 +131,7 @@ impl Printer {
 
 impl fmt::Debug for Printer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Printer").field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("Printer").field("mode", &self.mode()).finish_non_exhaustive()
     }
 }
 
@@ -113,7 +142,7 @@ fn repeats(event: &Event, last: Option<&Event>) -> bool {
 }
 
 /// One event as its line of JSON.
-pub(super) fn json(event: &Event) -> String {
+pub(crate) fn json(event: &Event) -> String {
     serde_json::to_string(&Line { v: VERSION, event }).unwrap_or_else(|error| {
         format!(r#"{{"v":{VERSION},"event":"error","code":1,"kind":"other","message":"{error}"}}"#)
     })

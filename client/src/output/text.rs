@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::printer::label;
-use super::{ContactChange, Direction, Event, JoinChange, SessionLine, Who, netcheck, sanitize, why};
+use super::{ContactChange, Direction, Event, JoinChange, NodeChange, SessionLine, Who, netcheck, sanitize, why};
 use crate::data::State;
 use crate::exit::Failure;
 use crate::node::{Entrance, Introducer, PortMapping};
@@ -35,6 +35,14 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
             Some(format!("{} {from}: {}{waits}", time(*at, now, zone), sanitize::line(text)))
         }
         Event::Kept { dir, who, id, text, at, state, .. } => Some(kept(*dir, who, id, text, *at, state, zone)),
+        Event::Entry { what, dir, who, id, text, at, state, .. } => Some(match *what {
+            "message" => kept(*dir, who, id, text, *at, state, zone),
+            what => format!("{} {what} is now {state}: {}", id.get(..8).unwrap_or(id), excerpt(text)),
+        }),
+        Event::Sent { who, id, state } => Some(format!("{id} {state} ({})", name(who))),
+        Event::Ran { who, id, attempt, status, again, .. } => clock(ran(who, id, *attempt, *status, *again)),
+        Event::Node { change, pid } => Some(node(*change, *pid)),
+        Event::Progress { .. } => None,
         Event::Cancelled { who, text, .. } => Some(format!("Taken back from {}: {}", name(who), excerpt(text))),
         Event::Hello { who, suggests } if who.name.as_deref() == Some(suggests) || suggests.is_empty() => None,
         // Most routers give none, and it is no trouble.
@@ -253,6 +261,27 @@ fn kept(dir: Direction, who: &Who, id: &str, text: &str, at: Timestamp, state: &
     };
     let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     format!("{at} {between}: {}{became}", sanitize::line(text))
+}
+
+fn ran(who: &Who, id: &str, attempt: u32, status: Option<i32>, again: bool) -> String {
+    let id = id.get(..8).unwrap_or(id);
+    let ended = match status {
+        Some(0) => return format!("handled {id} from {}", name(who)),
+        Some(code) => format!("ended with {code}"),
+        None => "did not run to its end".to_owned(),
+    };
+    let next = if again { "trying again" } else { "giving up on this message" };
+    format!("the command for {id} from {} {ended} (attempt {attempt}); {next}", name(who))
+}
+
+fn node(change: NodeChange, pid: Option<u32>) -> String {
+    let process = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    match change {
+        NodeChange::Started => format!("up{process}; `punchline status` says more, `punchline down` stops it"),
+        NodeChange::Already => format!("already up{process}"),
+        NodeChange::Stopped => format!("down{process}"),
+        NodeChange::None => "nothing to stop: no punchline is online with this folder".to_owned(),
+    }
 }
 
 /// The beginning of a text: enough to know it again.

@@ -13,6 +13,7 @@
 //! Nothing is ever deleted. The text is not encrypted on disk: whoever can read the data folder has the identity as well.
 
 mod error;
+mod journal;
 mod read;
 mod schema;
 mod search;
@@ -29,6 +30,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use error::StoreError;
+pub use journal::{Entry, What};
 pub use read::{Conversation, Page};
 pub use write::NotCancelled;
 

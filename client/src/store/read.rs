@@ -105,7 +105,7 @@ pub(super) fn limit(count: usize) -> i64 {
 }
 
 /// From [`COLUMNS`].
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
         number: row.get(0)?,
         peer: row.get::<_, Stored<PeerId>>(1)?.0,

@@ -10,7 +10,7 @@ use super::StoreError;
 const APPLICATION: i64 = 0x504e_4348;
 
 /// Each step makes the next version out of the one before. A step that was released is never changed.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, super::journal::STEP];
 
 /// `message.number` is the order of arrival here, which no clock can turn round. `word` finds text by its trigrams, in any
 /// script; it holds no copy of the text (see `search`).

@@ -1,6 +1,8 @@
 //! What the kernel tells about changes of addresses and routes: rtnetlink(7).
 
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net as unix;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
@@ -43,6 +45,19 @@ impl NetworkEvents {
 
 /// ENOBUFS.
 const NO_BUFFER_SPACE: i32 = 105;
+
+/// Tells systemd that we are ready, if it started us and waits for that: sd_notify(3).
+pub(crate) fn notify_ready() {
+    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match place.as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => unix::SocketAddr::from_abstract_name(name),
+        None => unix::SocketAddr::from_pathname(&place),
+    };
+    let told = address.and_then(|address| unix::UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address));
+    if let Err(error) = told {
+        tracing::warn!(%error, "the service manager was not told that we are ready");
+    }
+}
 
 fn look(mut piece: &[u8]) -> Change {
     while let Some((length, _)) = piece.split_first_chunk::<4>() {

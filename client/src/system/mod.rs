@@ -7,15 +7,23 @@ mod this;
 #[path = "windows.rs"]
 mod this;
 
+#[cfg(unix)]
+#[path = "control_unix.rs"]
+mod control;
+#[cfg(not(unix))]
+#[path = "control_elsewhere.rs"]
+mod control;
+pub(crate) use control::{ControlListener, ControlStream, LONGEST_PATH, connect_control, short_folder};
+
 mod gateway;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::NetworkEvents;
+pub(crate) use linux::{NetworkEvents, notify_ready};
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::NetworkEvents;
+pub(crate) use elsewhere::{NetworkEvents, notify_ready};
 
 pub(crate) use gateway::default_gateway;
 
@@ -28,4 +36,7 @@ pub(crate) enum Change {
     Other,
 }
 
-pub(crate) use this::{create_private_dir, private, readable_by_others, share_port, stop_requested, sync_dir};
+pub(crate) use this::{
+    create_private_dir, leave_terminal, private, readable_by_others, share_port, shell, start_detached, stop_requested,
+    sync_dir,
+};

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::process::{Child, Command};
 
 use socket2::Socket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,24 @@ pub(crate) fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)?;
     // The BSDs and macOS want this as well.
     socket.set_reuse_port(true)
+}
+
+/// This process goes on when its terminal is closed, and hears nothing of what is typed there.
+pub(crate) fn leave_terminal() {
+    // It fails for a process that leads a group already, which is one whose terminal has let go of it.
+    let _ = nix::unistd::setsid();
+}
+
+/// A command line for the system's shell.
+pub(crate) fn shell(line: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("/bin/sh");
+    command.args(["-c", line]);
+    command
+}
+
+/// Starts a program that shall outlive this one; it leaves the terminal by itself.
+pub(crate) fn start_detached(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
 }
 
 /// Listens from this call on; the future comes back when somebody asks the program to stop: Ctrl-C, `kill`, or its

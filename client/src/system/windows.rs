@@ -3,6 +3,7 @@
 use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::process::{Child, Command};
 
 use socket2::Socket;
 
@@ -29,6 +30,21 @@ pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
 /// Lets the socket have a port that others have, too: all of them hear what is for everybody.
 pub(crate) fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
+}
+
+/// Nothing to leave.
+pub(crate) fn leave_terminal() {}
+
+/// A command line for the system's shell.
+pub(crate) fn shell(line: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("cmd");
+    command.args(["/C", line]);
+    command
+}
+
+/// Without a control socket nobody could stop it again.
+pub(crate) fn start_detached(_: &mut Command) -> io::Result<Child> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no control socket; use `punchline run`"))
 }
 
 /// Listens from its first poll on; comes back on Ctrl-C, or at once if that cannot be listened for.

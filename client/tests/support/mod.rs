@@ -11,8 +11,17 @@ use common::identity::{Identity, PeerId};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Whatever of this person is still online in the background is ended with the test, however that ends.
 pub(crate) struct Person {
     folder: TempDir,
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        if self.file("lock").exists() {
+            let _ = self.command(["down"]).stdin(Stdio::null()).output();
+        }
+    }
 }
 
 /// How a command ended.
@@ -96,6 +105,23 @@ impl Person {
         fs::File::open(&file).expect("there")
     }
 
+    /// A command of the system's shell, which knows the program as `punchline`.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let program = self.command(Vec::<String>::new());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let folder = PathBuf::from(env!("CARGO_BIN_EXE_punchline"));
+        let folder = folder.parent().expect("it is in a folder").display().to_string();
+        command.env("PATH", format!("{folder}:{}", std::env::var("PATH").unwrap_or_default()));
+        command
+    }
+
     /// Runs a command to its end, without input.
     pub(crate) fn punchline<I: IntoIterator<Item = S>, S: AsRef<str>>(&self, arguments: I) -> Answer {
         let output = self.command(arguments).stdin(Stdio::null()).output().expect("the program starts");
@@ -142,7 +168,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn begin(command: &mut Command) -> Self {
+    pub(crate) fn begin(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
         Running { child, lines: Some(lines) }
@@ -163,6 +189,13 @@ impl Running {
                 return value;
             }
         }
+    }
+
+    /// The next event, whatever it is; `None` at the end.
+    pub(crate) fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        let lines = self.lines.as_mut().expect("its output is still open");
+        (lines.read_line(&mut line).expect("text") > 0).then(|| serde_json::from_str(&line).expect("JSON"))
     }
 
     /// Stops reading what it prints.

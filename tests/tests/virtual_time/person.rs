@@ -9,7 +9,7 @@ use client::node::{
     Begin, Bye, Config, ControlEvent, Machine, NodeCommand, NodeEvent, Output, Random as Bytes, SessionEvent,
     SessionId, SocketId,
 };
-use client::online::{End, Engine, Happening, Line, Moment, Out, Room, Signal, Task};
+use client::online::{End, Engine, FrontId, Happening, Line, Moment, Out, Room, Signal, Task};
 use client::output::{Direction, Event as Shown};
 use common::datagram::{self, Kind};
 use common::discovery::{self, Discovery};
@@ -37,6 +37,9 @@ const SESSION: Patience = Patience { keepalive: None, idle: None, handshake: Som
 const GREETED_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The only front end.
+const OWN: FrontId = FrontId(0);
 
 /// Talks with one contact, and stays.
 #[derive(Debug)]
@@ -97,7 +100,7 @@ pub(crate) struct Person {
     server: SocketAddr,
     addresses: Addresses,
     random: Random,
-    engine: Engine<Talk>,
+    engine: Engine,
     machine: Machine,
     register: Register,
     pipes: BTreeMap<Id, Pipe>,
@@ -167,7 +170,7 @@ impl Person {
             server,
             addresses,
             random,
-            engine: Engine::new(room, Talk { peer, begins: seed == 1 }),
+            engine: Engine::new(room),
             register: machine.registration().clone(),
             machine,
             pipes: BTreeMap::new(),
@@ -194,7 +197,7 @@ impl Person {
             outbox: VecDeque::new(),
         };
         person.moved_to(addresses);
-        person.happens(Happening::Started, now);
+        person.happens(Happening::Attached(OWN, Box::new(Talk { peer, begins: seed == 1 })), now);
         person
     }
 
@@ -227,7 +230,7 @@ impl Person {
     pub(crate) fn say(&mut self, text: &str, now: Instant) {
         self.said += 1;
         let id = MessageId((u128::from(self.random.bits()) << 64 | u128::from(self.said)).to_be_bytes());
-        self.happens(Happening::Line(Line::Text(text.to_owned()), id), now);
+        self.happens(Happening::Line(OWN, Line::Text(text.to_owned()), id), now);
     }
 
     /// Has other addresses, and does not know it yet.
@@ -257,11 +260,10 @@ impl Person {
     }
 
     fn happens(&mut self, happening: Happening, now: Instant) {
-        let since_start = now - self.start;
-        let moment = Moment { at: now, wall: Timestamp::UNIX_EPOCH + since_start, since_start };
+        let moment = Moment { at: now, wall: Timestamp::UNIX_EPOCH + (now - self.start) };
         let mut out = self.engine.handle(happening, moment);
         self.engine.flush(moment, &mut out);
-        for event in out.events {
+        for (_, event) in out.events {
             self.note(|| format!("{event:?}"), now);
             match event {
                 Shown::Message { dir: Direction::In, text, .. } => self.seen.heard.push(text),
@@ -274,7 +276,7 @@ impl Person {
                 _ => {}
             }
         }
-        assert!(out.end.is_none(), "a talk does not end: {:?}", out.end);
+        assert!(out.stop.is_none() && out.ends.is_empty(), "a talk does not end: {:?} {:?}", out.stop, out.ends);
         for command in out.commands {
             self.machine.handle_command(command, now);
         }

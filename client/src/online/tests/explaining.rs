@@ -10,13 +10,13 @@ use crate::node::{Around, AttemptEnd, Entrance, Introducer, LifetimeReport, Path
 use crate::output;
 use crate::why::{Cause, Standing};
 
-fn netcheck(lifetime: bool) -> World<Netcheck> {
+fn netcheck(lifetime: bool) -> World {
     asked(lifetime, false)
 }
 
-fn asked(lifetime: bool, relay_only: bool) -> World<Netcheck> {
+fn asked(lifetime: bool, relay_only: bool) -> World {
     let arguments = cli::Netcheck { lifetime, timeout: Duration::from_secs(5) };
-    World::new(Netcheck::new(&arguments, true, relay_only, Bar::new(None))).0
+    World::new(Netcheck::new(&arguments, true, relay_only)).0
 }
 
 fn registered() -> NodeEvent {
@@ -24,7 +24,7 @@ fn registered() -> NodeEvent {
 }
 
 /// Everything but the NAT's memory.
-fn look(world: &mut World<Netcheck>, profile: NatProfile) -> Out {
+fn look(world: &mut World, profile: NatProfile) -> Heard {
     let asked = world.node(registered()).commands;
     assert!(matches!(asked[..], [NodeCommand::LookAround { lan: true }]), "{asked:?}");
     assert!(world.node(NodeEvent::Profile(profile)).end.is_none(), "the router has not answered yet");
@@ -32,7 +32,7 @@ fn look(world: &mut World<Netcheck>, profile: NatProfile) -> Out {
     world.node(NodeEvent::PortMapping(Err("nothing is translated".to_owned())))
 }
 
-fn page(out: &Out) -> &output::Netcheck {
+fn page(out: &Heard) -> &output::Netcheck {
     let page = out.events.iter().find_map(|event| if let Event::Netcheck(page) = event { Some(page) } else { None });
     page.expect("an answer")
 }
@@ -90,7 +90,7 @@ fn whoever_interrupts_the_measurement_gets_what_is_known_by_then() {
     look(&mut world, NatProfile::default());
     let span = Span { outlived: Some(Duration::from_secs(20)), gone_after: None };
     world.node(NodeEvent::Lifetime(LifetimeReport::Progress { share: 0.1, span }));
-    let out = world.feed(Happening::Interrupted);
+    let out = world.feed(Happening::Interrupted(FIRST));
     assert_eq!(exit(&out), Exit::Done);
     let lifetime = page(&out).lifetime.clone().expect("a part of it");
     assert_eq!((lifetime.outlived_s, lifetime.gone_after_s), (Some(20.0), None));
@@ -99,7 +99,7 @@ fn whoever_interrupts_the_measurement_gets_what_is_known_by_then() {
 
 #[test]
 fn an_interruption_before_anything_is_known_is_a_failure() {
-    let out = netcheck(true).feed(Happening::Interrupted);
+    let out = netcheck(true).feed(Happening::Interrupted(FIRST));
     assert_eq!((exit(&out), out.events.len()), (Exit::Other, 0));
 }
 
@@ -127,15 +127,15 @@ fn attempted(ended: AttemptEnd) -> NodeEvent {
     NodeEvent::Attempted { peer: bob(), attempt }
 }
 
-fn why() -> World<Why> {
-    World::new(Why::new(bob(), Duration::from_secs(30), Bar::new(None))).0
+fn why() -> World {
+    World::new(Why::new(bob(), Duration::from_secs(30))).0
 }
 
 fn relayed() -> NodeEvent {
     NodeEvent::Up { peer: bob(), session: SessionId(2), route: Route::Relayed, by: None, remote: remote(), rtt: RTT }
 }
 
-fn answer(out: &Out) -> &output::Why {
+fn answer(out: &Heard) -> &output::Why {
     let answer = out.events.iter().find_map(|event| if let Event::Why(answer) = event { Some(answer) } else { None });
     answer.expect("an answer")
 }
@@ -143,7 +143,7 @@ fn answer(out: &Out) -> &output::Why {
 #[test]
 fn why_ends_with_the_first_attempt_that_came_to_its_end() {
     let mut world = why();
-    let asked = |out: Out| matches!(out.commands[..], [NodeCommand::Want(_)]);
+    let asked = |out: Heard| matches!(out.commands[..], [NodeCommand::Want(_)]);
     assert!(!asked(world.node(registered())), "its own NAT is not known yet");
     assert!(asked(world.node(NodeEvent::Profile(NatProfile::default()))));
     world.node(relayed());
