@@ -1,13 +1,13 @@
 //! Punchline's messenger: the program `punchline`.
 //!
-//! From a keystroke to the other screen. A line on standard input becomes a `Happening` of the [`online`] engine, which
-//! asks its task (`chat`) what it means; the [`messenger`] queues it and says what to send; the driver hands that to the
-//! [`net::Node`], which owns the sockets and the QUIC sessions. On the other side the node's event goes the same way
-//! back: engine, messenger (shown once, acknowledged each time), an [`output::Event`], a line of text or of JSON. What
-//! lasts stands in the data folder ([`data`]).
+//! From a keystroke to the other screen. A line on standard input goes over [`control`] to the node, in this process or in the one that
+//! is online already; there it becomes a `Happening` of the [`online`] engine, which asks its task (`chat`) what it means; the
+//! [`messenger`] queues it and says what to send; the driver hands that to the [`net::Node`], which owns the sockets and the QUIC
+//! sessions. On the other side the node's event goes the same way back: engine, messenger (shown once, acknowledged each time), an
+//! [`output::Event`], a line of text or of JSON for each front end that listens. What lasts stands in the data folder ([`data`]).
 //!
 //! What the network side decides (whom to ask for, where to punch, which connection counts) is the machine of [`node`];
-//! [`net`] is its driver. Only that and `online::drive` know the clock, randomness and sockets; engine, tasks, messenger,
+//! [`net`] is its driver. Only that, [`control`] and `online::drive` know the clock, randomness and sockets; engine, tasks, messenger,
 //! node and output are plain functions of what is put in, and are tested that way. So is [`why`], which makes an explanation
 //! out of the record of an attempt.
 //!
@@ -16,7 +16,7 @@
 //! Nothing is sent, shown or acknowledged before it is in the [`store`]: what an input leads to is one transaction first.
 //!
 //! Limits: what somebody who is offline has not got waits here, not at the server. One process is online with one data folder at a
-//! time.
+//! time; the others use it where there are Unix sockets, and cannot elsewhere.
 
 pub mod cli;
 pub mod commands;

@@ -42,7 +42,7 @@ pub use counter::Counter;
 pub use ear::{Ear, Packet};
 pub use firewall::Firewall;
 pub use flow::{Flow, direct_again, summary};
-pub use person::{Computer, Person};
+pub use person::{Background, Computer, Person};
 pub use running::{Running, Said};
 pub use sleep::{Slept, sleep_and_wake};
 pub use town::Town;

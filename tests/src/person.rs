@@ -45,6 +45,28 @@ impl Computer for netsim::wire::Host {
     }
 }
 
+/// Somebody's node in the background. It is stopped when this is dropped, also if the story has failed.
+pub struct Background<'a, C: Computer = netsim::netns::Host> {
+    person: &'a Person<C>,
+    pid: u64,
+}
+
+impl<C: Computer> Background<'_, C> {
+    /// Its process.
+    pub fn id(&self) -> u64 {
+        self.pid
+    }
+}
+
+impl<C: Computer> Drop for Background<'_, C> {
+    fn drop(&mut self) {
+        if self.person.command(&["down"]).is_err() {
+            // It belongs to this story alone, and would outlive it.
+            let _ = Command::new("kill").args(["-9", &self.pid.to_string()]).status();
+        }
+    }
+}
+
 /// A person of the story.
 pub struct Person<C = netsim::netns::Host> {
     name: String,
@@ -168,6 +190,25 @@ impl<C: Computer> Person<C> {
     /// Opens a chat with a contact by name.
     pub fn chat_with(&self, name: &str) -> Result<Running> {
         self.start(&["chat", name])
+    }
+
+    /// Is online in the background until that is dropped.
+    pub fn up(&self) -> Result<Background<'_, C>> {
+        let pid = self.command(&["up"])?["pid"].as_u64().context("a process")?;
+        Ok(Background { person: self, pid })
+    }
+
+    /// A script of the system's shell, which knows the program as `punchline` and whose data is where.
+    pub fn script(&self, script: &str) -> Result<Running> {
+        let stderr = self.data.with_extension(format!("{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
+        let program = self.punchline(&[]);
+        let folder = binary("punchline").parent().map(Path::to_owned).unwrap_or_default();
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("/bin/sh");
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(["-c", script]).env("PATH", path).env("PUNCHLINE_DATA", &self.data);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&stderr)?);
+        Running::spawn(&self.name, &self.host, command, stderr)
     }
 
     /// Goes online and stays there.

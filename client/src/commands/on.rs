@@ -100,6 +100,9 @@ impl Follower<'_> {
     async fn handle(&mut self, line: &str) -> Result<std::ops::ControlFlow<()>, Failure> {
         use std::ops::ControlFlow::{Break, Continue};
         let seen: Seen = serde_json::from_str(line).map_err(|error| Failure::other(error.to_string()))?;
+        if seen.event == "started" && self.context.printer.mode() == Mode::Json {
+            return Ok(if self.context.printer.line(line).is_ok() { Continue(()) } else { Break(()) });
+        }
         let Some(entry) = seen.entry.filter(|_| seen.event == "entry") else { return Ok(Continue(())) };
         let came = seen.what.as_deref() == Some("message") && seen.dir.as_deref() == Some("in");
         if let (true, Some(peer), Some(id)) = (came, seen.peer, seen.id) {

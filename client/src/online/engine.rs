@@ -114,14 +114,18 @@ impl Engine {
 
     /// A task that comes later than the node is told what stands, as if it had just happened.
     fn attach(&mut self, front: FrontId, task: Box<dyn Task>, now: Moment, out: &mut Out) {
-        let listens = task.listens();
+        let stands = self.stands(now);
+        if task.listens() {
+            // Before anything that the task says, because that may be its last word.
+            let shown: Vec<_> = stands.iter().filter_map(|event| self.shown(event)).collect();
+            out.events.extend(shown.into_iter().map(|event| (To::Only(front), event)));
+        }
         self.tasks.insert(front, task);
         self.one(front, Signal::Started, now, out);
-        for event in self.stands(now) {
-            if let Some(event) = self.shown(&event).filter(|_| listens) {
-                out.events.push((To::Only(front), event));
+        for event in stands {
+            if !out.ends(front) {
+                self.one(front, Signal::Node(&event), now, out);
             }
-            self.one(front, Signal::Node(&event), now, out);
         }
     }
 
