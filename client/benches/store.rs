@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use client::store::{Page, Record, Store};
 use common::identity::{Identity, PeerId};
-use common::session::MessageId;
+use common::session::{Content, MessageId, Post, StreamId};
 
 const MESSAGES: usize = 1_000_000;
 const PEERS: usize = 20;
@@ -48,15 +48,22 @@ fn text(n: usize) -> String {
     format!("{} {n}{rare}", words.join(" "))
 }
 
+fn heard(peer: PeerId, n: usize, seq: u64) -> Record {
+    let content = Content::Text { text: text(n), reply_to: None };
+    let (id, at_ms) = (MessageId((n as u128).to_be_bytes()), 1_700_000_000_000);
+    Record::Heard { peer, post: Post { id, stream: StreamId(1), seq, at_ms, content } }
+}
+
 fn fill(path: &Path) {
     let mut store = Store::open(path).expect("a store");
     let peers: Vec<PeerId> = (1..=PEERS).map(peer).collect();
+    let mut seqs = [0; PEERS];
     for first in (0..MESSAGES).step_by(1000) {
         let records: Vec<Record> = (first..first + 1000)
             .map(|n| {
-                let (peer, id, at_ms) =
-                    (peers[dice(n) % PEERS], MessageId((n as u128).to_be_bytes()), 1_700_000_000_000);
-                Record::Heard { peer, id, at_ms, text: text(n) }
+                let at = dice(n) % PEERS;
+                seqs[at] += 1;
+                heard(peers[at], n, seqs[at])
             })
             .collect();
         store.keep(&records).expect("kept");
@@ -85,6 +92,27 @@ fn ms(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
 
+/// Messages a second that are kept, each batch in a transaction of its own, on disk when it returns.
+fn rates(path: &Path) {
+    let mut store = Store::open(path).expect("a store");
+    let (peer, mut seq) = (peer(PEERS + 1), 0);
+    for batch in [1, 16, 64, 256] {
+        let count = (batch * 200).min(20_000);
+        let start = Instant::now();
+        for _ in 0..count / batch {
+            let records: Vec<Record> = (0..batch)
+                .map(|_| {
+                    seq += 1;
+                    heard(peer, MESSAGES + usize::try_from(seq).unwrap_or(0), seq)
+                })
+                .collect();
+            store.keep(&records).expect("kept");
+        }
+        let rate = count as f64 / start.elapsed().as_secs_f64();
+        println!("kept in batches of {batch:3}: {rate:>7.0} messages a second");
+    }
+}
+
 fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("messages.db");
@@ -92,6 +120,8 @@ fn main() {
     fill(&path);
     let size = std::fs::metadata(&path).expect("there").len() / 1_000_000;
     println!("{MESSAGES} messages kept in {:.1} s, {size} MB", start.elapsed().as_secs_f64());
+    rates(&folder.path().join("rates.db"));
+    rates(&path);
     measure(&path, "history: the last 50", |store| store.history(peer(3), Page::Last(50)).expect("read").len());
     measure(&path, "outbox", |store| store.outbox(None).expect("read").len());
     measure(&path, "resume", |store| store.resume(peer(3), 2048).expect("read").seen.len());

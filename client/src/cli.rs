@@ -173,6 +173,25 @@ Examples:
   punchline export > talks.jsonl
   punchline export --format markdown --with Bob > bob.md")]
     Export(Export),
+    /// Write your identity, your contacts and all that was said to one file, under a passphrase
+    #[command(after_help = "\
+Examples:
+  punchline backup punchline.backup
+  punchline backup punchline.backup --passphrase-file secret.txt
+
+Works while punchline is online. The passphrase is asked for twice; a file that exists is not
+overwritten. Whoever has the file and the passphrase is you.")]
+    Backup(Backup),
+    /// Bring back what `backup` has written
+    #[command(after_help = "\
+Examples:
+  punchline restore punchline.backup
+  punchline restore punchline.backup --replace
+
+Everything in the file is checked before anything is changed. A folder that has an identity, or
+messages, is left alone; with --replace it says what is there and keeps those files aside. From then on
+use only the restored copy: two of them would be one person twice.")]
+    Restore(Restore),
     /// Find a direct path to a contact and measure it
     #[command(after_help = "\
 Example:
@@ -321,8 +340,8 @@ pub struct History {
     /// The last so many
     #[arg(short = 'n', long, value_name = "N", default_value = "50", conflicts_with = "all")]
     pub last: usize,
-    /// Those before the message of this number, as --json shows it
-    #[arg(long, value_name = "NUMBER", conflicts_with = "all")]
+    /// Those before the message of this place, as --json shows it
+    #[arg(long, value_name = "PLACE", conflicts_with = "all")]
     pub before: Option<i64>,
     /// All of it
     #[arg(long)]
@@ -370,6 +389,29 @@ pub struct Export {
     /// Only the conversation with this contact
     #[arg(long, value_name = "PEER")]
     pub with: Option<String>,
+}
+
+/// `backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Where to: a file that is not there yet
+    pub file: PathBuf,
+    /// Take the passphrase from the first line of this file, or of standard input: -
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// What `backup` has written
+    pub file: PathBuf,
+    /// Take the passphrase from the first line of this file, or of standard input: -
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Put it in the place of what is there, which is kept aside
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// How `export` writes.

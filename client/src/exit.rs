@@ -2,6 +2,7 @@
 
 use common::identity::PeerId;
 
+use crate::data::backup::BackupError;
 use crate::data::{ContactError, DataError};
 use crate::store::StoreError;
 
@@ -112,6 +113,19 @@ impl From<DataError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Failure::other(error.to_string())
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let exit = match error {
+            BackupError::Exists(_)
+            | BackupError::Empty(_)
+            | BackupError::Passphrase(_)
+            | BackupError::InTheWay { .. } => Exit::Usage,
+            BackupError::Data(_) | BackupError::Io { .. } | BackupError::Unfit { .. } => Exit::Other,
+        };
+        Failure::new(exit, error.to_string())
     }
 }
 

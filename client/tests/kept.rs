@@ -25,10 +25,10 @@ fn what_could_not_be_delivered_waits_and_is_in_the_history() {
     assert_eq!(outbox[0]["state"], "queued");
     assert_eq!(alice.punchline(["history", "Bob", "--json"]).events(), outbox);
     assert_eq!(texts(&alice.punchline(["history", "bob", "-n", "1", "--json"]).events()), ["two"]);
-    let second = outbox[1]["number"].to_string();
+    let second = outbox[1]["place"].to_string();
     assert_eq!(texts(&alice.punchline(["history", "Bob", "--before", &second, "--json"]).events()), ["one"]);
     let shown = alice.punchline(["history", "Bob"]).stdout;
-    assert!(shown.lines().all(|line| line.contains(" you to Bob: ") && line.contains("(queued, ")), "{shown}");
+    assert!(shown.lines().all(|line| line.contains(" to Bob: ") && line.contains("(queued, ")), "{shown}");
 }
 
 #[test]

@@ -86,7 +86,43 @@ fn a_name_from_a_link_cannot_command_the_terminal() {
     let answer = alice.punchline(["add", &peer_link(somebody(3), "%1B%5B2J%1B%5D0;x%07Eve%0A")]);
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(answer.stdout.starts_with("Added Eve"), "{answer:?}");
-    assert!(!alice.read("contacts.json").contains("u001b"));
+    let contacts = alice.punchline(["contacts", "--json"]).stdout;
+    assert!(contacts.contains("Eve") && !contacts.contains("u001b"), "{contacts}");
+}
+
+/// As an earlier version left it.
+fn earlier_contacts(alice: &Person) {
+    let list = format!(r#"[{{"id":"{}","name":"Bob"}},{{"id":"{}","name":"Carol"}}]"#, bob(), somebody(3));
+    std::fs::write(alice.file("contacts.json"), format!(r#"{{"format":1,"contacts":{list}}}"#)).expect("written");
+}
+
+#[test]
+fn the_contacts_of_an_earlier_version_come_into_the_database() {
+    let alice = Person::new();
+    assert_eq!(alice.punchline(["join", &join_link()]).code, 0);
+    earlier_contacts(&alice);
+    let shown = format!("{}  Bob\n{}  Carol\n", bob(), somebody(3));
+    assert_eq!(alice.punchline(["contacts"]).stdout, shown);
+    assert!(!alice.file("contacts.json").exists() && alice.file("contacts.json.migrated").exists());
+    assert_eq!(alice.punchline(["contacts"]).stdout, shown);
+    // As if a crash had come between the two steps: everybody is there once, whatever they are called by now.
+    assert_eq!(alice.punchline(["add", &somebody(3).to_string(), "--name", "Caroline"]).code, 0);
+    earlier_contacts(&alice);
+    assert_eq!(alice.punchline(["contacts"]).stdout, shown.replace("Carol", "Caroline"));
+    assert_eq!(alice.punchline(["contacts", "--remove", "Bob"]).code, 0);
+    assert_eq!(alice.punchline(["contacts"]).stdout, format!("{}  Caroline\n", somebody(3)));
+}
+
+#[test]
+fn many_that_come_at_once_migrate_the_contacts_once() {
+    let alice = Person::new();
+    assert_eq!(alice.punchline(["join", &join_link()]).code, 0);
+    earlier_contacts(&alice);
+    let mut running: Vec<_> = (0..8).map(|_| alice.start(["history", "Bob"])).collect();
+    for one in running.drain(..) {
+        assert_eq!(one.ended(), Some(0));
+    }
+    assert_eq!(alice.punchline(["contacts", "--json"]).events().len(), 2);
 }
 
 #[cfg(unix)]
@@ -96,7 +132,7 @@ fn the_data_folder_is_its_owners_only() {
     let alice = Person::joined();
     let mode = |path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(alice.data()), 0o700);
-    for name in ["identity.key", "config.json", "contacts.json"] {
+    for name in ["identity.key", "config.json", "messages.db"] {
         assert_eq!(mode(alice.file(name)), 0o600, "{name}");
     }
 }

@@ -2,10 +2,11 @@
 
 use common::identity::PeerId;
 use common::link::{Link, Rendezvous, SCHEME};
+use jiff::Timestamp;
 
 use super::{Context, JOIN_FIRST, Stop, parse_link};
 use crate::cli::Add;
-use crate::data::Added;
+use crate::data::{Added, Contacts};
 use crate::exit::Failure;
 use crate::output::{ContactChange, Event, Who, sanitize};
 
@@ -44,23 +45,23 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Add) -> Result<(), 
             Some(_) => {}
         }
     }
-    let edit = context.data.edit()?;
-    let mut contacts = context.data.contacts()?;
-    let known = contacts.name_of(named.peer).map(str::to_owned);
-    // A name that was chosen here is not replaced by one that a link suggests.
-    let Some(name) = arguments.name.clone().or(known).or(named.suggestion) else {
-        return Err(Failure::usage("say what you call them: punchline add ID-OR-LINK --name NAME").into());
+    let add = |contacts: &mut Contacts| {
+        let known = contacts.name_of(named.peer).map(str::to_owned);
+        // A name that was chosen here is not replaced by one that a link suggests.
+        let Some(name) = arguments.name.clone().or(known).or(named.suggestion) else {
+            return Err(Failure::usage("say what you call them: punchline add ID-OR-LINK --name NAME"));
+        };
+        Ok((contacts.add(named.peer, &name)?, name))
     };
-    let (change, was) = match contacts.add(named.peer, &name)? {
+    // Tried first, so that a refused command leaves no trace.
+    add.clone()(&mut context.data.contacts()?)?;
+    let (added, name) = context.data.messages()?.change_contacts(Timestamp::now(), add)?;
+    let (change, was) = match added {
         Added::New => (ContactChange::Added, None),
         Added::Known => (ContactChange::Known, None),
         Added::Renamed { from } => (ContactChange::Renamed, Some(from)),
     };
-    if change != ContactChange::Known {
-        edit.save_contacts(&contacts)?;
-    }
-    drop(edit);
-    context.show(&Event::Contact { change, who: Who { peer: named.peer, name: Some(name) }, was })?;
+    context.show(&Event::Contact { change, who: Who { peer: named.peer, name: Some(name) }, was, unread: None })?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::history::PAGE;
 use super::{Context, Stop, correspondent, kept};
 use crate::cli::{Export, ExportFormat};
 use crate::data::Contacts;
+use crate::output::Event;
 use crate::output::{Mode, markdown};
 use crate::store::{Page, Store};
 
@@ -34,14 +35,14 @@ fn conversation(
     if format == ExportFormat::Markdown {
         context.printer.line(&markdown::heading(peer, contacts.name_of(peer)))?;
     }
-    let mut after = 0;
+    let mut after = i64::MIN;
     loop {
         let messages = store.history(peer, Page::After(after, PAGE))?;
         let Some(last) = messages.last() else { return Ok(()) };
-        after = last.number;
+        after = last.place;
         for message in messages {
             match format {
-                ExportFormat::Json => context.show(&kept(contacts, message))?,
+                ExportFormat::Json => context.show(&Event::Kept(Box::new(kept(contacts, message))))?,
                 ExportFormat::Markdown => {
                     let line = markdown::message(&message, contacts.name_of(peer), context.printer);
                     context.printer.line(&line)?;

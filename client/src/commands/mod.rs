@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod add;
+mod backup;
 mod chat;
 mod contacts;
 mod export;
@@ -13,7 +14,9 @@ mod netcheck;
 mod on;
 mod online;
 mod outbox;
+mod passphrase;
 mod ping;
+mod restore;
 mod run;
 mod search;
 mod service;
@@ -39,8 +42,8 @@ use crate::control::Greeting;
 use crate::data::{Config, Contacts, DataDir};
 use crate::exit::{Exit, Failure};
 use crate::online::End;
-use crate::output::{Direction, Event, Gone, Printer, Who};
-use crate::store::{self, Message};
+use crate::output::{Direction, Event, Gone, Kept, Printer, Who};
+use crate::store::{self, Message, Times};
 
 /// What every command has at hand.
 #[derive(Debug)]
@@ -121,6 +124,8 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Search(arguments) => search::execute(&mut context, &arguments),
         Command::Outbox(arguments) => outbox::execute(&mut context, arguments),
         Command::Export(arguments) => export::execute(&mut context, &arguments),
+        Command::Backup(arguments) => backup::execute(&mut context, &arguments),
+        Command::Restore(arguments) => restore::execute(&mut context, &arguments),
         Command::Status => status::execute(&mut context),
         Command::Completions { shell } => generated::completions(&mut context, shell),
         Command::Man { folder } => generated::man(&mut context, &folder),
@@ -192,14 +197,39 @@ fn who(contacts: &Contacts, peer: PeerId) -> Who {
 }
 
 /// A message of the store as it is shown.
-fn kept(contacts: &Contacts, message: Message) -> Event {
+fn kept(contacts: &Contacts, message: Message) -> Kept {
     let who = who(contacts, message.peer);
     let dir = match message.direction {
         store::Direction::Received => Direction::In,
         store::Direction::Sent => Direction::Out,
     };
-    let (id, state) = (message.id.to_string(), message.state.word());
-    Event::Kept { number: message.number, dir, who, id, text: message.text, at: message.at, state }
+    let Times { expires, server, device, read, ended } = message.times;
+    let since = match message.state {
+        store::State::Queued => None,
+        store::State::AtServer => server,
+        store::State::OnDevice => device,
+        store::State::Read => read,
+        store::State::Cancelled | store::State::Expired => ended,
+    };
+    Kept {
+        place: message.place,
+        dir,
+        who,
+        id: message.id.to_string(),
+        text: message.text,
+        at: message.at,
+        state: message.state.word(),
+        since,
+        expires: expires.filter(|_| message.state.is_open()),
+        host: message.host,
+        reply_to: message.reply_to.map(|id| id.to_string()),
+        edited: message.edited,
+        deleted: message.deleted,
+        unread: message.unread,
+        missing_before: message.missing_before,
+        own_reaction: message.own_reaction,
+        peer_reaction: message.peer_reaction,
+    }
 }
 
 fn parse_link(text: &str) -> Result<Link, Failure> {

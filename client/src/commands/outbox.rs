@@ -1,5 +1,7 @@
 //! `punchline outbox`: what waits for its receipt; `cancel` takes one back.
 
+use jiff::Timestamp;
+
 use super::{Context, Stop, kept, who};
 use crate::cli::{Outbox, OutboxAction};
 use crate::exit::Failure;
@@ -15,12 +17,12 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: Outbox) -> Result<()
     match arguments.action {
         None => {
             for message in waiting {
-                context.show(&kept(&contacts, message))?;
+                context.show(&Event::Kept(Box::new(kept(&contacts, message))))?;
             }
         }
         Some(OutboxAction::Cancel { id }) => {
             let message = named(waiting, &id)?;
-            match store.cancel(message.peer, message.id)? {
+            match store.cancel(message.peer, message.id, Timestamp::now())? {
                 Ok(()) => {}
                 // It was there a moment ago.
                 Err(NotCancelled::Unknown | NotCancelled::Already(_)) => {

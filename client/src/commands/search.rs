@@ -2,6 +2,7 @@
 
 use super::{Context, Stop, correspondent, kept};
 use crate::cli::Search;
+use crate::output::Event;
 
 pub(super) fn execute(context: &mut Context<'_>, arguments: &Search) -> Result<(), Stop> {
     let with = arguments.with.as_deref().map(|asked| correspondent(&context.data, asked)).transpose()?;
@@ -9,7 +10,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Search) -> Result<(
     let found =
         context.data.messages()?.search(&arguments.words.join(" "), with.map(|who| who.peer), arguments.last)?;
     for message in found.into_iter().rev() {
-        context.show(&kept(&contacts, message))?;
+        context.show(&Event::Kept(Box::new(kept(&contacts, message))))?;
     }
     Ok(())
 }

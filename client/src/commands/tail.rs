@@ -2,13 +2,13 @@
 
 use common::identity::PeerId;
 
-use super::{Context, Online, correspondent};
+use super::{Context, Online, correspondent, kept};
 use crate::cli;
 use crate::control::Command;
 use crate::exit::Exit;
 use crate::online::{End, Moment, Out, PAGE, Reading, Room, Signal, Task};
-use crate::output::{Direction, Event};
-use crate::store::{self, Entry};
+use crate::output::Event;
+use crate::store::Entry;
 
 pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Tail) -> End {
     let online = Online::load(&context.data)?;
@@ -45,21 +45,9 @@ impl Tail {
 }
 
 fn told(room: &Room, entry: &Entry) -> Event {
-    let message = &entry.message;
-    Event::Entry {
-        entry: entry.number,
-        what: entry.what.word(),
-        number: message.number,
-        dir: match message.direction {
-            store::Direction::Received => Direction::In,
-            store::Direction::Sent => Direction::Out,
-        },
-        who: room.who(message.peer),
-        id: message.id.to_string(),
-        text: message.text.clone(),
-        at: message.at,
-        state: entry.state.word(),
-    }
+    let mut kept = kept(room.contacts(), entry.message.clone());
+    kept.state = entry.state.word();
+    Event::Entry { entry: entry.number, what: entry.what.word(), kept: Box::new(kept) }
 }
 
 impl Task for Tail {

@@ -1,40 +1,54 @@
-//! `contacts.json`: whom we know and what we call them. A petname is ours: no two contacts share one, whatever its
-//! capitals, and none looks like an id.
+//! Whom we know and what we call them. A petname is ours: no two contacts share one, whatever its capitals, and none
+//! looks like an id. They are kept in the database ([`crate::store`]); earlier versions kept them in `contacts.json`.
+
+use std::path::Path;
 
 use common::identity::PeerId;
 use common::link::MAX_NAME;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use jiff::Timestamp;
+use serde::Deserialize;
 
-/// The format written.
-pub(super) const FORMAT: u64 = 1;
+use super::DataError;
+use super::file;
+
+/// The format of `contacts.json`.
+const FORMAT: u64 = 1;
 /// Contacts of one person: far above anybody's address book, and what every list of peers in this program is bounded by.
 pub const MAX_CONTACTS: usize = 1000;
 
 /// One person.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
     /// Who it is.
     pub id: PeerId,
     /// What we call them.
     pub name: String,
-    #[serde(flatten)]
-    unknown: Map<String, Value>,
+    /// Since when; `None` until it is kept.
+    pub since: Option<Timestamp>,
 }
 
 /// Everybody we know, in the order in which we met.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contacts {
-    format: u64,
     contacts: Vec<Contact>,
-    #[serde(flatten)]
-    unknown: Map<String, Value>,
 }
 
-impl Default for Contacts {
-    fn default() -> Self {
-        Contacts { format: FORMAT, contacts: Vec::new(), unknown: Map::new() }
+impl FromIterator<Contact> for Contacts {
+    fn from_iter<I: IntoIterator<Item = Contact>>(contacts: I) -> Self {
+        Contacts { contacts: contacts.into_iter().collect() }
     }
+}
+
+/// `contacts.json`, as far as it is understood.
+#[derive(Debug, Deserialize)]
+struct Earlier {
+    contacts: Vec<EarlierContact>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EarlierContact {
+    id: PeerId,
+    name: String,
 }
 
 /// What adding did.
@@ -165,8 +179,29 @@ impl Contacts {
         if self.contacts.len() >= MAX_CONTACTS {
             return Err(ContactError::Full);
         }
-        self.contacts.push(Contact { id, name: name.to_owned(), unknown: Map::new() });
+        self.contacts.push(Contact { id, name: name.to_owned(), since: None });
         Ok(Added::New)
+    }
+
+    /// Takes in those of `contacts.json`, if there is one. Whoever is known stays as they are, so that it does no harm to
+    /// do it again.
+    pub(super) fn take_in(&mut self, path: &Path) -> Result<(), DataError> {
+        let Some(earlier) = file::load_json::<Earlier>(path, FORMAT)? else { return Ok(()) };
+        for EarlierContact { id, name } in earlier.contacts {
+            if self.name_of(id).is_some() {
+                continue;
+            }
+            // Somebody else may have the name by now, if an earlier version was used again meanwhile.
+            let mut added = self.add(id, &name);
+            for n in 2..=self.contacts.len() + 1 {
+                if !matches!(added, Err(ContactError::NameTaken { .. })) {
+                    break;
+                }
+                added = self.add(id, &format!("{name} {n}"));
+            }
+            added.map_err(|error| file::damaged(path, &error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Removes whom [`Contacts::find`] finds.
@@ -255,12 +290,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_of_the_same_format_added_is_kept() {
-        let text =
-            format!(r#"{{"format":1,"contacts":[{{"id":"{}","name":"bob","muted":true}}],"order":"name"}}"#, id(1));
-        let mut contacts: Contacts = serde_json::from_str(&text).expect("contacts");
-        contacts.add(id(1), "bobby").expect("renamed");
-        let text = serde_json::to_string(&contacts).expect("json");
-        assert!(text.contains(r#""muted":true"#) && text.contains(r#""order":"name""#), "{text}");
+    fn those_of_an_earlier_version_are_taken_in_once_and_lose_no_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("contacts.json");
+        let list = format!(r#"[{{"id":"{}","name":"bob"}},{{"id":"{}","name":"Eve","muted":true}}]"#, id(1), id(2));
+        std::fs::write(&path, format!(r#"{{"format":1,"contacts":{list}}}"#)).expect("written");
+        let mut contacts = Contacts::default();
+        contacts.add(id(2), "Eva").expect("added");
+        contacts.add(id(3), "Bob").expect("added");
+        for _ in 0..2 {
+            contacts.take_in(&path).expect("taken in");
+            let names: Vec<_> = contacts.iter().map(|contact| (contact.id, contact.name.as_str())).collect();
+            assert_eq!(names, [(id(2), "Eva"), (id(3), "Bob"), (id(1), "bob 2")]);
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! One change of the data folder at a time.
+//! One change of the identity and the configuration at a time.
 
 use std::fs::{File, OpenOptions};
 
 use common::identity::Identity;
 
 use super::file::{self, Durability};
-use super::{Config, Contacts, DataDir, DataError, identity};
+use super::{Config, DataDir, DataError, identity};
 
 /// The right to change what is kept; ends when dropped. Whoever reads in order to change reads while holding it.
 #[derive(Debug)]
@@ -34,10 +34,5 @@ impl<'a> Edit<'a> {
     /// Replaces the configuration.
     pub fn save_config(&self, config: &Config) -> Result<(), DataError> {
         file::save_json(&self.data.file("config.json"), config, Durability::Synced)
-    }
-
-    /// Replaces the contacts.
-    pub fn save_contacts(&self, contacts: &Contacts) -> Result<(), DataError> {
-        file::save_json(&self.data.file("contacts.json"), contacts, Durability::Synced)
     }
 }

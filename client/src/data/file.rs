@@ -78,7 +78,7 @@ fn write_new(path: &Path, text: &str, durability: Durability) -> io::Result<()> 
     if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
 }
 
-fn beside(path: &Path) -> PathBuf {
+pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.new", std::process::id()));

@@ -4,19 +4,20 @@
 //! |---|---|---|
 //! | `identity.key` | the secret seed, never overwritten | `join`, once |
 //! | `config.json` | our name and the rendezvous with its pinned key | `join` |
-//! | `contacts.json` | ids and petnames | `add`, `contacts --remove` |
-//! | `messages.db` | what was said, in SQLite, with `-wal` and `-shm` beside it ([`crate::store`]) | the process that is online; `outbox --cancel` |
+//! | `messages.db` | contacts and what was said, in SQLite, with `-wal` and `-shm` beside it ([`crate::store`]) | the process that is online; `add`, `contacts --remove`, `outbox cancel` |
+//! | `contacts.json` | where earlier versions kept the contacts; taken into the database and then called `contacts.json.migrated` | nobody |
 //! | `lock` | held by the one process that is online, with its process id inside | `up`, `run`, and other commands if none is up |
 //! | `control.sock` | its control socket; `control.path` says where that is if the path is too long ([`crate::control`]) | the same |
 //! | `node.log` | what goes wrong in the background | `up` |
 //! | `on-NAME.json` | up to where messages were handled, with `on-NAME.lock` beside it | `on message` |
 //! | `status.json` | what that process is doing; removed when it ends | the same |
-//! | `edit.lock` | held for the moment of a change, so that two commands do not undo each other's | all that change |
+//! | `edit.lock` | held for the moment of a change of the first two, so that two commands do not undo each other's | `join` |
 //!
 //! Every file says its format. A newer one is refused and left alone; fields that this program does not know are kept.
 //! Files are replaced whole (written beside, synced, renamed), so that a power cut leaves the old or the new one.
 //! On Unix a new folder is 0700 and every file 0600; a folder that exists keeps the mode that its owner gave it.
 
+pub mod backup;
 mod bookmark;
 mod config;
 mod contacts;
@@ -28,8 +29,10 @@ mod lock;
 mod status;
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use common::identity::Identity;
+use jiff::Timestamp;
 
 use crate::store::Store;
 
@@ -42,6 +45,11 @@ pub use status::{AttemptStatus, RefusedStatus, SessionStatus, State, Status, Sta
 
 /// Whoever reads a file has it grow no further than this: a thousand contacts are about 150 kB.
 const MAX_FILE: u64 = 4 << 20;
+
+/// Contacts and messages.
+const DATABASE: &str = "messages.db";
+/// The contacts of earlier versions.
+const EARLIER_CONTACTS: &str = "contacts.json";
 
 /// Where everything is kept.
 #[derive(Debug, Clone)]
@@ -77,20 +85,41 @@ impl DataDir {
         file::load_json(&self.file("config.json"), config::FORMAT)
     }
 
-    /// The contacts; none before the first.
+    /// The contacts; none before the first, and then nothing is made for looking.
     pub fn contacts(&self) -> Result<Contacts, DataError> {
-        Ok(file::load_json(&self.file("contacts.json"), contacts::FORMAT)?.unwrap_or_default())
+        let there = |name| match self.file(name).symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(DataError::io("read", self.file(name))(error)),
+        };
+        if !there(DATABASE)? && !there(EARLIER_CONTACTS)? {
+            return Ok(Contacts::default());
+        }
+        Ok(self.messages()?.contacts()?)
     }
 
-    /// Where the contacts are, for who watches whether they change.
-    pub fn contacts_file(&self) -> PathBuf {
-        self.file("contacts.json")
-    }
-
-    /// Where everything that was said is kept: see [`crate::store`].
+    /// Where everything that was said is kept, and whom we know: see [`crate::store`].
     pub fn messages(&self) -> Result<Store, DataError> {
         self.prepare()?;
-        Ok(Store::open(&self.file("messages.db"))?)
+        let mut store = Store::open(&self.file(DATABASE))?;
+        self.migrate_contacts(&mut store)?;
+        Ok(store)
+    }
+
+    /// The contacts of earlier versions come into the database in one transaction, which is on disk before their file gets
+    /// another name; a crash in between has them taken in again, which changes nothing.
+    fn migrate_contacts(&self, store: &mut Store) -> Result<(), DataError> {
+        let path = self.file(EARLIER_CONTACTS);
+        if !path.try_exists().map_err(DataError::io("read", &path))? {
+            return Ok(());
+        }
+        // Read while nobody else writes: another process may be about to do the same, and to remove one of them then.
+        store.change_contacts(Timestamp::now(), |contacts| contacts.take_in(&path))?;
+        let renamed = fs::rename(&path, self.file("contacts.json.migrated"));
+        match renamed.and_then(|()| crate::system::sync_dir(&self.path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(DataError::io("rename", &path)),
+        }
     }
 
     /// What the running node says of itself. Trust it only while [`DataDir::holder`] says that one runs.

@@ -1,8 +1,7 @@
 //! The real world around an [`Engine`]: the node, the clock, randomness, front ends and files.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
 use common::session::MessageId;
@@ -14,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::fronts::{Fronts, Typed};
 use super::{End, Engine, FrontId, Happening, Moment, Out, Reading, Room, Task, To};
 use crate::control::{self, Command, ConnectionId, Greeting, Request, ToHost, Wires};
-use crate::data::{DataDir, Lock, StatusFile};
+use crate::data::{Contacts, DataDir, Lock, StatusFile};
 use crate::exit::{Exit, Failure};
 use crate::messenger::MAX_SEEN;
 use crate::net::{Node, NodeConfig};
@@ -110,7 +109,8 @@ impl Host {
         let (ours, theirs) = tokio::io::duplex(OWN_PIPE);
         let driver = Driver {
             engine: Engine::new(room),
-            contacts: Watch::new(data.contacts_file()),
+            contacts: None,
+            resumed: BTreeSet::new(),
             data,
             store,
             status_file,
@@ -147,7 +147,10 @@ struct Driver {
     data: DataDir,
     store: Store,
     status_file: StatusFile,
-    contacts: Watch,
+    /// Those that were read again, for the next turn.
+    contacts: Option<Contacts>,
+    /// With whom an earlier process was gone on from.
+    resumed: BTreeSet<PeerId>,
     node: Node,
     fronts: Fronts,
     make: Make,
@@ -230,7 +233,10 @@ impl Driver {
             };
             // Round-trip times change with every frame; they can wait for the tick.
             let frame = matches!(happening, Happening::Node(NodeEvent::Frame { .. }) | Happening::Line(..));
-            let mut out = self.engine.handle(happening, now());
+            let mut out = match self.heed(happening) {
+                Ok(out) => out,
+                Err(end) => return end,
+            };
             // What has come meanwhile shares the transaction: a disk syncs some hundred times a second, and frames and lines
             // come by the thousand.
             for _ in 0..SHARED {
@@ -259,12 +265,29 @@ impl Driver {
     /// Goes on where the last process stood.
     fn resume(&mut self, contacts: &[PeerId]) -> Result<(), Stopped> {
         let mut out = Out::default();
-        for peer in contacts {
+        self.resumed.extend(contacts);
+        self.resume_each(contacts, &mut out)?;
+        self.act(out)?;
+        self.write_status();
+        Ok(())
+    }
+
+    /// What comes of it, and of contacts that were read again.
+    fn heed(&mut self, happening: Happening) -> Result<Out, Stopped> {
+        let mut out = self.engine.handle(happening, now());
+        if let Some(contacts) = self.contacts.take() {
+            let new = contacts.ids().into_iter().filter(|peer| self.resumed.insert(*peer)).collect::<Vec<_>>();
+            out.append(self.engine.handle(Happening::Contacts(contacts), now()));
+            self.resume_each(&new, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn resume_each(&mut self, peers: &[PeerId], out: &mut Out) -> Result<(), End> {
+        for peer in peers {
             let before = self.store.resume(*peer, MAX_SEEN).map_err(|error| Err(error.into()))?;
             out.append(self.engine.handle(Happening::Resumed(*peer, before), now()));
         }
-        self.act(out)?;
-        self.write_status();
         Ok(())
     }
 
@@ -336,7 +359,7 @@ impl Driver {
     fn begin(&mut self, connection: ConnectionId, request: &Request) -> Result<(), Stopped> {
         // Whom it names may have been added a moment ago.
         if let Some(happening) = self.look() {
-            let out = self.engine.handle(happening, now());
+            let out = self.heed(happening)?;
             self.act(out)?;
         }
         if matches!(request.command, Command::Down) {
@@ -399,33 +422,38 @@ impl Driver {
 
     fn tick(&mut self) -> Option<Happening> {
         self.write_status();
-        match self.store.changed_by_others() {
-            Ok(true) => return self.outbox(),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "whether a message was taken back is not known"),
-        }
         self.look()
     }
 
-    /// Have the contacts changed?
+    /// Has another command changed anything?
     fn look(&mut self) -> Option<Happening> {
-        if !self.contacts.changed() {
-            return None;
-        }
-        match self.data.contacts() {
-            Ok(contacts) => Some(Happening::Contacts(contacts)),
+        match self.store.changed_by_others() {
+            Ok(true) => {}
+            Ok(false) => return None,
             Err(error) => {
-                tracing::warn!(%error, "the contacts changed and cannot be read; going on with those from before");
-                None
+                tracing::warn!(%error, "what other commands have changed is not known");
+                return None;
             }
         }
+        match self.store.contacts() {
+            Ok(contacts) => self.contacts = Some(contacts),
+            Err(error) => tracing::warn!(%error, "the contacts cannot be read; going on with those from before"),
+        }
+        self.outbox()
     }
 
     fn outbox(&self) -> Option<Happening> {
-        let waiting = self.store.outbox(None);
+        let waiting = self.store.waiting(None);
         let waiting =
             waiting.inspect_err(|error| tracing::warn!(%error, "whether a message was taken back is not known"));
-        Some(Happening::Outbox(waiting.ok()?.into_iter().map(|message| message.id).collect()))
+        Some(Happening::Outbox(
+            waiting
+                .ok()?
+                .into_iter()
+                .filter(|(_, waiting)| waiting.state.is_open())
+                .map(|(_, waiting)| waiting.post.id)
+                .collect(),
+        ))
     }
 
     fn write_status(&mut self) {
@@ -466,27 +494,4 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether a file was replaced since it was last looked at.
-struct Watch {
-    path: PathBuf,
-    seen: Option<(SystemTime, u64)>,
-}
-
-impl Watch {
-    /// The first look counts as a change: the file may have been replaced since it was read.
-    fn new(path: PathBuf) -> Self {
-        Watch { path, seen: None }
-    }
-
-    fn changed(&mut self) -> bool {
-        let stamp = stamp(&self.path);
-        std::mem::replace(&mut self.seen, stamp) != stamp
-    }
-}
-
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }

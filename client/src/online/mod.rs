@@ -16,7 +16,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -40,5 +40,10 @@ impl Moment {
     /// As messages carry it: milliseconds since 1970.
     fn wall_ms(self) -> u64 {
         u64::try_from(self.wall.as_millisecond()).unwrap_or_default()
+    }
+
+    /// The instant of this time in milliseconds since 1970; now, if it is over. `None`: so far away that no timer says it.
+    fn instant_of(self, at_ms: u64) -> Option<Instant> {
+        self.at.checked_add(Duration::from_millis(at_ms.saturating_sub(self.wall_ms())))
     }
 }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use common::identity::{Identity, PeerId};
 use common::receipt::{Claim, MAX_CLAIMED, Receipt};
-use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
+use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, Via};
 use jiff::Timestamp;
 
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State as Standing, Status};
-use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed};
+use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed, Stream};
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
 use crate::output::{Direction, Event, Tried, Who};
-use crate::store::{Conversation, Record, State};
+use crate::store::{Conversation, Record, State, Waiting};
 
 /// What the messenger said that a task may want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +156,9 @@ impl Room {
 
     /// What we said is kept, and shown.
     fn said(&mut self, peer: PeerId, post: Post, now: Moment, out: &mut Out) {
+        out.keep(Record::Said { peer, post: post.clone(), expires_ms: None });
         let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { return };
         let waiting = self.messenger.relies_on(peer).is_none().then_some(true);
-        out.keep(Record::Said { peer, id, at_ms, text: text.clone() });
         out.show(Event::Message {
             dir: Direction::Out,
             who: self.who(peer),
@@ -171,17 +171,19 @@ impl Room {
 
     /// Goes on where an earlier process stood with this peer.
     pub(super) fn resume(&mut self, peer: PeerId, before: Conversation, now: Moment, out: &mut Out) {
-        // Each process speaks in a stream of its own.
-        let stream = StreamId(now.wall_ms());
-        let queue = before.queue.into_iter().zip(1..).map(|(message, seq)| {
-            let at_ms = u64::try_from(message.at.as_millisecond()).unwrap_or_default();
-            let content = Content::Text { text: message.text, reply_to: None };
-            Outgoing::new(Post { id: message.id, stream, seq, at_ms, content }, None)
+        let Conversation { stream, next_seq, queue, seen, streams } = before;
+        let queue = queue.into_iter().map(|Waiting { post, expires_ms, stored_until_s, digest, .. }| {
+            // What is said now may be other than at first: taken back, edited. Either may have arrived.
+            let before = Some(digest).filter(|first| *first != post.digest());
+            let at_server = stored_until_s.and_then(|until| now.instant_of(until.saturating_mul(1000)));
+            let expires = expires_ms.and_then(|at| now.instant_of(at));
+            Outgoing { post, before, at_server, expires }
         });
-        let queue: Vec<_> = queue.collect();
-        let next = (stream, queue.len() as u64 + 1);
-        let seen = before.seen.into_iter().map(|id| (id, None)).collect();
-        let before = Resumed { next, queue, seen, heard: Vec::new(), read: None };
+        let read = streams.first().filter(|stream| stream.read > 0).map(|stream| (stream.stream, stream.read));
+        let heard = streams.into_iter().rev();
+        let heard = heard.map(|stream| Stream { id: stream.stream, highest: stream.highest, holes: stream.gaps });
+        let (queue, heard) = (queue.collect(), heard.collect());
+        let before = Resumed { next: (stream, next_seq), queue, seen, heard, read };
         self.feed(Input::Resume { peer, before }, now, out);
     }
 
@@ -409,8 +411,8 @@ impl Room {
                 Effect::Switched { peer, route, why } => self.switched(peer, route, why, now, out),
                 Effect::Said { peer, post } => self.said(peer, post, now, out),
                 Effect::Incoming { peer, post } => {
+                    out.keep(Record::Heard { peer, post: post.clone() });
                     let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { continue };
-                    out.keep(Record::Heard { peer, id, at_ms, text: text.clone() });
                     out.show(Event::Message {
                         dir: Direction::In,
                         who: self.who(peer),
@@ -421,19 +423,16 @@ impl Room {
                         waiting: None,
                     });
                 }
-                Effect::Acknowledged { peer, posts, .. } => {
+                Effect::Acknowledged { peer, receipt, posts } => {
+                    keep_receipt(peer, &receipt, &posts, now, out);
                     for (id, _) in posts.into_iter().filter(|(_, arrival)| *arrival == Arrival::Said) {
-                        out.keep(Record::Delivered { peer, id, at_ms: now.wall_ms() });
                         out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
                         self.notices.push(Notice::State { peer, id, state: State::OnDevice });
                     }
                 }
-                Effect::ReadBy { .. }
-                | Effect::AtServer { .. }
-                | Effect::Expired { .. }
-                | Effect::Deposit { .. }
-                | Effect::TellRead { .. }
-                | Effect::LookUp { .. } => {}
+                Effect::ReadBy { peer, receipt } => keep_receipt(peer, &receipt, &[], now, out),
+                Effect::Expired { peer, id } => out.keep(Record::Expired { peer, id, at_ms: now.wall_ms() }),
+                Effect::AtServer { .. } | Effect::Deposit { .. } | Effect::TellRead { .. } | Effect::LookUp { .. } => {}
                 Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
                 Effect::Pong { peer, via: Via::Session(route), nonce } => {
                     self.notices.push(Notice::Pong { peer, route, nonce });
@@ -452,6 +451,19 @@ impl Room {
             }
         }
     }
+}
+
+/// Keeps what a verified receipt of this peer says; of posts, of those that were waited for.
+fn keep_receipt(peer: PeerId, receipt: &Receipt, of: &[(MessageId, Arrival)], now: Moment, out: &mut Out) {
+    let (at_ms, proof) = (now.wall_ms(), postcard::to_stdvec(receipt).unwrap_or_default());
+    out.keep(match &receipt.claim {
+        Claim::Device { posts } => {
+            let waited = |(id, _): &&(MessageId, PostDigest)| of.iter().any(|(known, _)| known == id);
+            let posts = posts.iter().filter(waited).copied().collect();
+            Record::Delivered { peer, posts, at_ms, proof }
+        }
+        Claim::Read { stream, up_to } => Record::ReadByPeer { peer, stream: *stream, up_to: *up_to, at_ms, proof },
+    });
 }
 
 fn from_millis(at_ms: u64) -> Option<Timestamp> {

@@ -12,7 +12,7 @@ use common::session::Route;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Netcheck, Why};
+use super::{BackedUp, Kept, Netcheck, Replacing, Restored, Why};
 use crate::data::State;
 use crate::exit::Failure;
 use crate::node::{Entrance, Introducer, Party, PortMapping};
@@ -195,6 +195,9 @@ pub enum Event {
         /// The name before.
         #[serde(skip_serializing_if = "Option::is_none")]
         was: Option<String>,
+        /// How many of their messages our person was not shown yet; only in a list, and only if there are any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unread: Option<u64>,
     },
     /// A node starts.
     Started {
@@ -343,44 +346,16 @@ pub enum Event {
         waiting: Option<bool>,
     },
     /// A message out of the store.
-    Kept {
-        /// Its place in the order in which messages came to be here.
-        number: i64,
-        /// Which way.
-        dir: Direction,
-        /// From or to whom.
-        #[serde(flatten)]
-        who: Who,
-        /// Its name, in hexadecimal.
-        id: String,
-        /// What.
-        text: String,
-        /// When it was written, by its writer's clock.
-        at: Timestamp,
-        /// What has become of it: `queued`, `device` or `cancelled`.
-        state: &'static str,
-    },
+    Kept(Box<Kept>),
     /// A line of the store's journal.
     Entry {
         /// Its number, for `--since`.
         entry: i64,
         /// What has happened: `message`, `state` or `text`.
         what: &'static str,
-        /// The message's place among those kept, as in `kept`.
-        number: i64,
-        /// Which way it goes.
-        dir: Direction,
-        /// From or to whom.
+        /// The message, as it is now, but in the state that it had then.
         #[serde(flatten)]
-        who: Who,
-        /// Its name, in hexadecimal.
-        id: String,
-        /// What it says now.
-        text: String,
-        /// When it was written, by its writer's clock.
-        at: Timestamp,
-        /// The state that it had then.
-        state: &'static str,
+        kept: Box<Kept>,
     },
     /// `msg` is done.
     Sent {
@@ -436,6 +411,12 @@ pub enum Event {
         /// What.
         text: String,
     },
+    /// `backup` is done.
+    BackedUp(BackedUp),
+    /// `restore` is about to replace something.
+    Replacing(Replacing),
+    /// `restore` is done.
+    Restored(Restored),
     /// A message has arrived.
     Receipt {
         /// Where.

@@ -12,7 +12,9 @@ use common::session::Route;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::backup::{BackedUp, Replacing, Restored};
 use super::event::*;
+use super::kept::Kept;
 use super::netcheck::{LifetimeLine, Netcheck, ReachLine};
 use super::printer::json;
 use super::text;
@@ -49,6 +51,29 @@ fn profile() -> NatProfile {
 
 fn mapping() -> PortMapping {
     PortMapping { protocol: MappingProtocol::Pcp, external: "11.1.1.7:4000".parse().expect("an address") }
+}
+
+/// One of ours, at the server.
+fn kept(id: &str) -> Kept {
+    Kept {
+        place: 7 << 20,
+        dir: Direction::Out,
+        who: Who { peer: self::id(2), name: Some("Bob".into()) },
+        id: id.into(),
+        text: "hello".into(),
+        at: at("2026-11-21T18:03:04.250Z"),
+        state: "server",
+        since: Some(at("2026-11-21T18:03:07Z")),
+        expires: Some(at("2026-12-21T18:03:04Z")),
+        host: Some("desk".into()),
+        reply_to: None,
+        edited: false,
+        deleted: false,
+        unread: false,
+        missing_before: 0,
+        own_reaction: None,
+        peer_reaction: None,
+    }
 }
 
 const NO_PORT: &str = "PCP: no answer; NAT-PMP: no answer; UPnP: no answer";
@@ -144,7 +169,7 @@ fn examples() -> Vec<Event> {
             restart_needed: false,
         },
         Event::Id { id: id(1), link: Some(link.to_string()) },
-        Event::Contact { change: ContactChange::Renamed, who: bob(), was: Some("Robert".into()) },
+        Event::Contact { change: ContactChange::Renamed, who: bob(), was: Some("Robert".into()), unread: None },
         Event::Started {
             id: id(1),
             rendezvous: rendezvous(),
@@ -204,42 +229,39 @@ fn examples() -> Vec<Event> {
             at: now,
             waiting: Some(true),
         },
-        Event::Kept {
-            number: 7,
-            dir: Direction::Out,
-            who: bob(),
-            id: message.into(),
-            text: "hello".into(),
-            at: now,
-            state: "queued",
-        },
-        Event::Entry {
-            entry: 1207,
-            what: "message",
-            number: 8,
+        Event::Kept(Box::new(kept(message))),
+        Event::Kept(Box::new(Kept {
+            place: 8 << 20,
             dir: Direction::In,
             who: bob(),
-            id: "0b5c8f3e2d1a4c7b9e8f7a6b5c4d3e2f".into(),
-            text: "hi".into(),
-            at: now,
+            text: "at noon".into(),
             state: "device",
-        },
-        Event::Entry {
-            entry: 1208,
-            what: "state",
-            number: 7,
-            dir: Direction::Out,
-            who: bob(),
-            id: message.into(),
-            text: "hello".into(),
-            at: now,
-            state: "device",
-        },
+            since: None,
+            expires: None,
+            host: None,
+            reply_to: Some(message.into()),
+            edited: true,
+            unread: true,
+            missing_before: 2,
+            own_reaction: Some("+1".into()),
+            ..kept("0f3d4e5a8b9c0d1e2f3a4b5c6f1d0c7c")
+        })),
+        Event::Entry { entry: 1207, what: "message", kept: Box::new(kept(message)) },
+        Event::Entry { entry: 1208, what: "state", kept: Box::new(Kept { state: "device", ..kept(message) }) },
         Event::Sent { who: bob(), id: message.into(), state: "device" },
         Event::Ran { entry: 1207, who: bob(), id: message.into(), attempt: 1, status: Some(1), again: true },
         Event::Node { change: NodeChange::Started, pid: Some(4711) },
         Event::progress("looking for a path", 0.25, None),
         Event::Cancelled { who: bob(), id: message.into(), text: "hello".into() },
+        Event::BackedUp(BackedUp { file: "punchline.backup".into(), id: id(1), contacts: 2, messages: 130 }),
+        Event::Replacing(Replacing {
+            files: vec!["identity.key", "config.json", "messages.db"],
+            id: Some(id(3)),
+            contacts: Some(1),
+            messages: None,
+            aside: "/home/alice/.local/share/punchline/replaced-20261121T180304Z".into(),
+        }),
+        Event::Restored(Restored { id: id(1), name: "Alice".into(), contacts: 2, messages: 130, made: now }),
         Event::Receipt { who: bob(), id: message.into(), state: "device" },
         Event::Waiting { who: bob(), receipts: 1, up_to_ms: ms(10_000.0) },
         Event::Undelivered {
@@ -319,13 +341,16 @@ fn examples() -> Vec<Event> {
             | Event::NoPath { .. }
             | Event::Hello { .. }
             | Event::Message { .. }
-            | Event::Kept { .. }
+            | Event::Kept(_)
             | Event::Entry { .. }
             | Event::Sent { .. }
             | Event::Ran { .. }
             | Event::Node { .. }
             | Event::Progress { .. }
             | Event::Cancelled { .. }
+            | Event::BackedUp(_)
+            | Event::Replacing(_)
+            | Event::Restored(_)
             | Event::Receipt { .. }
             | Event::Waiting { .. }
             | Event::Undelivered { .. }
@@ -373,10 +398,17 @@ fn what_others_say_cannot_command_the_terminal() {
     let now = at("2026-11-21T18:03:05Z");
     let events = [
         Event::Message { dir: Direction::In, who: who(), id: "00".into(), text: evil.into(), at: now, waiting: None },
+        Event::Kept(Box::new(Kept {
+            who: who(),
+            text: evil.into(),
+            host: Some(evil.into()),
+            peer_reaction: Some(evil.into()),
+            ..kept("00")
+        })),
         Event::Hello { who: who(), suggests: evil.to_lowercase() },
         Event::Lost { who: who(), reason: evil.into(), by_peer: false },
         Event::RendezvousLost { reason: evil.into() },
-        Event::Contact { change: ContactChange::Renamed, who: who(), was: Some(evil.into()) },
+        Event::Contact { change: ContactChange::Renamed, who: who(), was: Some(evil.into()), unread: None },
         Event::error(&Failure::other(evil)),
     ];
     let evil_why = Why { who: who(), reason: evil.into(), help: vec![evil.into()], ..why() };

@@ -4,7 +4,7 @@
 use common::identity::PeerId;
 
 use super::printer::{Printer, label};
-use super::sanitize;
+use super::{kept, sanitize};
 use crate::store::{Direction, Message, State};
 
 /// Above a conversation.
@@ -14,17 +14,25 @@ pub fn heading(peer: PeerId, name: Option<&str>) -> String {
 
 /// One message: a paragraph of its own.
 pub fn message(message: &Message, name: Option<&str>, printer: &Printer) -> String {
-    let who = match message.direction {
-        Direction::Received => literal(&label(message.peer, name)),
-        Direction::Sent => "you".to_owned(),
+    let who = match (message.direction, &message.host) {
+        (Direction::Received, _) => literal(&label(message.peer, name)),
+        (Direction::Sent, None) => "you".to_owned(),
+        (Direction::Sent, Some(host)) => format!("you@{}", literal(&sanitize::line(host))),
     };
     let became = match message.state {
         State::Queued => " *(queued)*",
+        State::AtServer => " *(at the server)*",
         State::Cancelled => " *(taken back)*",
-        State::OnDevice => "",
+        State::Expired => " *(expired)*",
+        State::OnDevice | State::Read => "",
     };
+    let edited = if message.edited && !message.deleted { " *(edited)*" } else { "" };
+    let text = if message.deleted { "*(deleted)*".to_owned() } else { literal(&sanitize::line(&message.text)) };
+    let reactions = [&message.own_reaction, &message.peer_reaction].into_iter().flatten();
+    let reactions: String = reactions.map(|reaction| format!(" {}", literal(&sanitize::line(reaction)))).collect();
+    let missing = kept::missing(message.missing_before).map(|words| format!("*{words}*\n\n")).unwrap_or_default();
     let at = printer.local(message.at);
-    format!("**{who}**, {at}{became}: {}\n", literal(&sanitize::line(&message.text)))
+    format!("{missing}**{who}**, {at}{became}{edited}: {text}{reactions}\n")
 }
 
 /// CommonMark, section 2.4: a backslash in front of any ASCII punctuation takes its meaning away.

@@ -1,9 +1,11 @@
 //! What people and programs read: [`Event`]s, printed as text or as one JSON object a line.
 
+mod backup;
 mod bar;
 mod event;
 #[cfg(test)]
 mod examples;
+mod kept;
 pub mod markdown;
 mod netcheck;
 mod printer;
@@ -11,8 +13,10 @@ pub mod sanitize;
 mod text;
 mod why;
 
+pub use backup::{BackedUp, Replacing, Restored};
 pub use bar::Bar;
 pub use event::{ContactChange, Direction, Event, JoinChange, Mbps, Millis, NodeChange, SessionLine, Tried, Who};
+pub use kept::Kept;
 pub use netcheck::{LifetimeLine, Netcheck, ReachLine};
 pub(crate) use printer::json;
 pub use printer::{Gone, Mode, Printer, Renderer};

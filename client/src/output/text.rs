@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::printer::label;
-use super::{ContactChange, Direction, Event, JoinChange, NodeChange, SessionLine, Who, netcheck, sanitize, why};
+use super::{
+    ContactChange, Direction, Event, JoinChange, NodeChange, SessionLine, Who, backup, kept, netcheck, sanitize, why,
+};
 use crate::data::State;
 use crate::exit::Failure;
 use crate::node::{Entrance, Introducer, PortMapping};
@@ -34,11 +36,12 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
             let waits = if *waiting == Some(true) { "  (waiting for a connection)" } else { "" };
             Some(format!("{} {from}: {}{waits}", time(*at, now, zone), sanitize::line(text)))
         }
-        Event::Kept { dir, who, id, text, at, state, .. } => Some(kept(*dir, who, id, text, *at, state, zone)),
-        Event::Entry { what, dir, who, id, text, at, state, .. } => Some(match *what {
-            "message" => kept(*dir, who, id, text, *at, state, zone),
-            what => format!("{} {what} is now {state}: {}", id.get(..8).unwrap_or(id), excerpt(text)),
-        }),
+        Event::Kept(message) => Some(kept::render(message, zone)),
+        Event::Entry { what: "message", kept, .. } => Some(kept::render(kept, zone)),
+        Event::Entry { what, kept, .. } => {
+            let (id, text) = (kept.id.get(..8).unwrap_or(&kept.id), excerpt(&kept.text));
+            Some(format!("{id} {what} is now {}: {text}", kept.state))
+        }
         Event::Sent { who, id, state } => Some(format!("{id} {state} ({})", name(who))),
         Event::Ran { who, id, attempt, status, again, .. } => clock(ran(who, id, *attempt, *status, *again)),
         Event::Node { change, pid } => Some(node(*change, *pid)),
@@ -48,6 +51,9 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
         // Most routers give none, and it is no trouble.
         Event::PortMapping { port_mapping: None, .. } => None,
         Event::Error { message, .. } => Some(sanitize::line(message)),
+        Event::BackedUp(page) => Some(backup::backed_up(page)),
+        Event::Replacing(page) => Some(backup::replacing(page)),
+        Event::Restored(page) => Some(backup::restored(page, zone)),
         Event::Netcheck(page) => Some(netcheck::render(page)),
         Event::Why(page) => Some(why::render(page)),
         happened => clock(news(happened)),
@@ -80,7 +86,7 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
         }
         Event::Id { id, link: Some(link) } => format!("{id}\n{link}"),
         Event::Id { id, link: None } => format!("{id}\nno link yet: join a rendezvous with `punchline join LINK`"),
-        Event::Contact { change, who, was } => {
+        Event::Contact { change, who, was, unread } => {
             let was = was.as_deref().map(sanitize::line).unwrap_or_default();
             match change {
                 ContactChange::Added => {
@@ -89,7 +95,10 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
                 ContactChange::Renamed => format!("{was} is now called {}", name(who)),
                 ContactChange::Known => format!("{} is a contact already", name(who)),
                 ContactChange::Removed => format!("Removed {} ({})", name(who), who.peer),
-                ContactChange::Listed => format!("{}  {}", who.peer, name(who)),
+                ContactChange::Listed => {
+                    let unread = unread.map(|count| format!("  ({count} unread)")).unwrap_or_default();
+                    format!("{}  {}{unread}", who.peer, name(who))
+                }
             }
         }
         Event::Status {
@@ -246,21 +255,6 @@ pub(super) fn failure(failure: &Failure) -> Vec<String> {
 
 pub(super) fn name(who: &Who) -> String {
     label(who.peer, who.name.as_deref())
-}
-
-/// With the date, because a history is read on other days; and with the digits by which one that waits is taken back.
-fn kept(dir: Direction, who: &Who, id: &str, text: &str, at: Timestamp, state: &str, zone: &TimeZone) -> String {
-    let between = match dir {
-        Direction::In => name(who),
-        Direction::Out => format!("you to {}", name(who)),
-    };
-    let became = match state {
-        "queued" => format!("  (queued, {})", id.get(..8).unwrap_or(id)),
-        "cancelled" => "  (taken back)".to_owned(),
-        _ => String::new(),
-    };
-    let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
-    format!("{at} {between}: {}{became}", sanitize::line(text))
 }
 
 fn ran(who: &Who, id: &str, attempt: u32, status: Option<i32>, again: bool) -> String {

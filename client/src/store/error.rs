@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// Why something could not be kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,10 @@ pub enum StoreError {
 impl StoreError {
     pub(super) fn of(path: &Path, doing: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        // The memory that processes share is a file that grows when the first one opens the database.
+        let no_room_to_share = error.sqlite_error().map(|error| error.extended_code) == Some(SQLITE_IOERR_SHMSIZE);
         match error.sqlite_error_code() {
+            _ if no_room_to_share => StoreError::Full { doing, path },
             Some(ErrorCode::DiskFull) => StoreError::Full { doing, path },
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 StoreError::ReadOnly { doing, path }

@@ -4,7 +4,8 @@ use common::identity::PeerId;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{OptionalExtension, params};
 
-use super::read::{COLUMNS, limit, message, of};
+use super::message::{COLUMNS, message};
+use super::read::{limit, of};
 use super::{Message, State, Store, StoreError};
 
 /// The database writes the journal by itself, in the transaction of what it tells of. `what`: see [`What`]; `state`: the one that
@@ -16,15 +17,20 @@ CREATE TABLE journal (
     what INTEGER NOT NULL,
     state INTEGER NOT NULL
 ) STRICT;
-INSERT INTO journal (message, what, state) SELECT number, 0, state FROM message ORDER BY number;
-CREATE TRIGGER journal_of_messages AFTER INSERT ON message BEGIN
+INSERT INTO journal (message, what, state) SELECT number, 0, state FROM message WHERE kind = 0 ORDER BY number;
+CREATE TRIGGER journal_of_messages AFTER INSERT ON message WHEN NEW.kind = 0 BEGIN
     INSERT INTO journal (message, what, state) VALUES (NEW.number, 0, NEW.state);
 END;
-CREATE TRIGGER journal_of_states AFTER UPDATE OF state ON message WHEN NEW.state <> OLD.state BEGIN
+CREATE TRIGGER journal_of_states AFTER UPDATE OF state ON message WHEN NEW.kind = 0 AND NEW.state <> OLD.state BEGIN
     INSERT INTO journal (message, what, state) VALUES (NEW.number, 1, NEW.state);
 END;
-CREATE TRIGGER journal_of_texts AFTER UPDATE OF text ON message WHEN NEW.text <> OLD.text BEGIN
+CREATE TRIGGER journal_of_texts AFTER UPDATE OF text, deleted ON message
+WHEN NEW.kind = 0 AND (NEW.text <> OLD.text OR NEW.deleted <> OLD.deleted) BEGIN
     INSERT INTO journal (message, what, state) VALUES (NEW.number, 2, NEW.state);
+END;
+CREATE TRIGGER journal_of_reactions AFTER INSERT ON message WHEN NEW.kind = 3 BEGIN
+    INSERT INTO journal (message, what, state)
+        SELECT number, 3, state FROM message WHERE peer = NEW.peer AND id = NEW.about AND kind = 0;
 END;
 ";
 
@@ -35,12 +41,14 @@ pub enum What {
     Message,
     /// It has come farther, or was taken back.
     State,
-    /// Its text is another one.
+    /// Its text is another one, or it was deleted.
     Text,
+    /// Somebody feels something about it.
+    Reaction,
 }
 
 impl What {
-    const ALL: [What; 3] = [What::Message, What::State, What::Text];
+    const ALL: [What; 4] = [What::Message, What::State, What::Text, What::Reaction];
 
     /// As it is called in JSON.
     pub fn word(self) -> &'static str {
@@ -48,6 +56,7 @@ impl What {
             What::Message => "message",
             What::State => "state",
             What::Text => "text",
+            What::Reaction => "reaction",
         }
     }
 }
@@ -103,7 +112,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use common::identity::Identity;
-    use common::session::MessageId;
+    use common::session::{Content, MessageId, Post, StreamId};
 
     use super::*;
     use crate::store::Record;
@@ -113,7 +122,9 @@ mod tests {
     }
 
     fn said(peer: PeerId, n: u8) -> Record {
-        Record::Said { peer, id: MessageId([n; 16]), at_ms: 1000, text: format!("message {n}") }
+        let content = Content::Text { text: format!("message {n}"), reply_to: None };
+        let post = Post { id: MessageId([n; 16]), stream: StreamId(1), seq: u64::from(n), at_ms: 1000, content };
+        Record::Said { peer, post, expires_ms: None }
     }
 
     #[test]
@@ -122,7 +133,9 @@ mod tests {
         let mut store = Store::open(&folder.path().join("messages.db")).expect("a store");
         assert_eq!(store.newest().expect("read"), 0);
         store.keep(&[said(peer(2), 1), said(peer(3), 2)]).expect("kept");
-        let delivered = Record::Delivered { peer: peer(2), id: MessageId([1; 16]), at_ms: 2000 };
+        let Record::Said { post, .. } = said(peer(2), 1) else { panic!("said") };
+        let (posts, proof) = (vec![(post.id, post.digest())], Vec::new());
+        let delivered = Record::Delivered { peer: peer(2), posts, at_ms: 2000, proof };
         store.keep(&[delivered.clone(), said(peer(2), 1)]).expect("kept");
         store.keep(&[delivered]).expect("kept");
         let all = store.journal(0, None, 10).expect("read");

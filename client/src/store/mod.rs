@@ -1,4 +1,4 @@
-//! What was said, on disk: `messages.db`, an SQLite database beside the other files of the data folder.
+//! What was said and whom we know, on disk: `messages.db`, an SQLite database beside the other files of the data folder.
 //!
 //! The client writes it down **before** it acts: a message of ours is kept before it is sent, one of the peer's before it is
 //! shown and acknowledged. What happens at one moment is one transaction ([`Store::keep`]), synced to the disk when that
@@ -8,15 +8,32 @@
 //! Several processes may have the database open: one is online and writes, others read ([`Store::history`],
 //! [`Store::search`]) or take a waiting message back ([`Store::cancel`]).
 //!
+//! Every post, ours and theirs, is a row that fills its place in its stream: words, and what is said about words, which
+//! is applied to them. A history is in order of `place`: the order of arrival, but what fills a gap in a stream stands in
+//! front of what came after it.
+//!
+//! What is removed is zeroed in the file (`secure_delete`), and after secrets were removed the log is cut, too.
+//!
 //! # Limits
 //!
-//! Nothing is ever deleted. The text is not encrypted on disk: whoever can read the data folder has the identity as well.
+//! Nothing goes by itself, however old it is. Of a deleted text the search may keep its trigrams for some time, without an
+//! order, until it tidies up. The text is not encrypted on disk: whoever can read the data folder has the identity as well.
 
+mod contacts;
+mod copy;
 mod error;
 mod journal;
+mod keep;
+mod message;
+mod post;
+mod prekeys;
 mod read;
+mod receipts;
+mod record;
 mod schema;
 mod search;
+mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -24,14 +41,18 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::identity::PeerId;
-use common::session::MessageId;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use error::StoreError;
 pub use journal::{Entry, What};
+pub use message::{Message, Times};
+pub use post::Waiting;
 pub use read::{Conversation, Page};
+pub use receipts::Proofs;
+pub use record::Record;
+pub use state::State;
+pub use streams::PeerStream;
 pub use write::NotCancelled;
 
 /// How long to wait for another process that writes. Each of them holds the database for a transaction, milliseconds.
@@ -46,92 +67,17 @@ pub enum Direction {
     Sent,
 }
 
-/// What has become of a message of ours. Of one that was received: that it is [`State::OnDevice`], ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Here alone; it goes to the peer as soon as there is a way.
-    Queued,
-    /// The receiving client has it, and has said so.
-    OnDevice,
-    /// Taken back before anybody had acknowledged it.
-    Cancelled,
-}
-
-impl State {
-    const ALL: [State; 3] = [State::Queued, State::OnDevice, State::Cancelled];
-
-    /// As it is called in JSON and to people.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::OnDevice => "device",
-            State::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// A message as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its place in the order in which messages came to be here: later ones have greater numbers.
-    pub number: i64,
-    /// With whom.
-    pub peer: PeerId,
-    /// Which way.
-    pub direction: Direction,
-    /// Its name.
-    pub id: MessageId,
-    /// When it was written, by its writer's clock.
-    pub at: Timestamp,
-    /// What.
-    pub text: String,
-    /// What has become of it.
-    pub state: State,
-}
-
-/// What is to be kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// We said something.
-    Said {
-        /// To whom.
-        peer: PeerId,
-        /// Its name.
-        id: MessageId,
-        /// When, in milliseconds since 1970.
-        at_ms: u64,
-        /// What.
-        text: String,
-    },
-    /// The peer said something.
-    Heard {
-        /// Who.
-        peer: PeerId,
-        /// Its name.
-        id: MessageId,
-        /// When, by the peer's clock, in milliseconds since 1970.
-        at_ms: u64,
-        /// What.
-        text: String,
-    },
-    /// The peer's client has what we said.
-    Delivered {
-        /// Whose.
-        peer: PeerId,
-        /// Which.
-        id: MessageId,
-        /// When we heard of it, in milliseconds since 1970.
-        at_ms: u64,
-    },
-}
-
 /// The database, open.
 #[derive(Debug)]
 pub struct Store {
     db: Connection,
     path: PathBuf,
-    /// SQLite's number for the state of the file, which only writes of others change.
-    version: i64,
+    /// The name of this machine: where what we write was written.
+    host: String,
+    /// Something secret was removed, and the log may still have it.
+    traces: bool,
+    /// SQLite's number for the state of the file, which only writes of others change; `None` before the first look.
+    version: Option<i64>,
 }
 
 impl Store {
@@ -144,13 +90,13 @@ impl Store {
         db.busy_timeout(BUSY).map_err(at)?;
         schema::prepare(&mut db, path)?;
         db.set_prepared_statement_cache_capacity(32);
-        let version = data_version(&db).map_err(at)?;
-        Ok(Store { db, path: path.to_owned(), version })
+        let host = crate::system::host_name();
+        Ok(Store { db, path: path.to_owned(), host, traces: false, version: None })
     }
 
-    /// Has another process written anything since the last call?
+    /// Has another process written anything since the last call? The first one says yes: what was before is not known.
     pub fn changed_by_others(&mut self) -> Result<bool, StoreError> {
-        let version = data_version(&self.db).map_err(self.failed("read"))?;
+        let version = Some(data_version(&self.db).map_err(self.failed("read"))?);
         Ok(std::mem::replace(&mut self.version, version) != version)
     }
 

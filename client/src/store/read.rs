@@ -1,19 +1,20 @@
 //! Finding again.
 
 use common::identity::PeerId;
-use common::session::MessageId;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
-use rusqlite::{Row, params};
+use common::session::{MessageId, PostDigest, StreamId};
+use rusqlite::params;
 
-use super::{Direction, Message, State, Store, StoreError, timestamp};
-
-/// What every query for messages selects, for [`message`].
-pub(super) const COLUMNS: &str =
-    "message.number, peer.id, message.sent, message.id, message.at_ms, message.text, message.state";
+use super::message::{COLUMNS, Stored, message};
+use super::post::{POST, Waiting, unsigned, waiting};
+use super::{Message, PeerStream, Store, StoreError};
 
 /// Of the conversation with the peer of the first parameter. Its row is asked for first, so that the index of conversations
 /// gives the order.
-const OF: &str = "message.peer = (SELECT peer FROM peer WHERE id = ?1)";
+pub(super) const OF: &str = "message.peer = (SELECT peer FROM peer WHERE id = ?1)";
+/// Streams of a peer that are gone on with: another one begins only where a backup was restored.
+const STREAMS: usize = 8;
+/// Gaps of a stream that are gone on with: the messenger takes no post that makes more.
+const GAPS: usize = 256;
 
 /// Of that conversation, or of all.
 pub(super) fn of(peer: Option<PeerId>) -> &'static str {
@@ -25,42 +26,69 @@ pub(super) fn of(peer: Option<PeerId>) -> &'static str {
 pub enum Page {
     /// The last so many.
     Last(usize),
-    /// The last so many before that number.
+    /// The last so many before that place.
     Before(i64, usize),
-    /// The first so many after that number.
+    /// The first so many after that place.
     After(i64, usize),
 }
 
 /// Where a client that starts goes on with one peer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
-    /// What we said and nobody has acknowledged, oldest first.
-    pub queue: Vec<Message>,
-    /// The ids of the last messages from the peer, oldest first: what comes again is not new.
-    pub seen: Vec<MessageId>,
+    /// The stream in which we speak.
+    pub stream: StreamId,
+    /// The number of our next post there.
+    pub next_seq: u64,
+    /// What we said, or took back, and nobody has acknowledged, in the order in which it was said.
+    pub queue: Vec<Waiting>,
+    /// The names of the last posts from the peer, oldest first, and what has arrived under them (unknown for those of an
+    /// earlier version): what comes again is not new.
+    pub seen: Vec<(MessageId, Option<PostDigest>)>,
+    /// The peer's streams, the newest first.
+    pub streams: Vec<PeerStream>,
 }
 
 impl Store {
-    /// Where a client that starts goes on with this peer, with so many ids at most.
+    /// Where a client that starts goes on with this peer, with so many names at most.
     pub fn resume(&self, peer: PeerId, seen: usize) -> Result<Conversation, StoreError> {
-        let queue = self.outbox(Some(peer))?;
+        let queue = self.waiting(Some(peer))?.into_iter().map(|(_, waiting)| waiting).collect();
         let failed = self.failed("read");
-        let select = format!("SELECT id FROM message WHERE {OF} AND sent = 0 ORDER BY number DESC LIMIT ?2");
+        let select = format!("SELECT id, digest FROM message WHERE {OF} AND sent = 0 ORDER BY place DESC LIMIT ?2");
         let mut statement = self.db.prepare_cached(&select).map_err(&failed)?;
-        let ids = statement
-            .query_map(params![peer.as_bytes(), limit(seen)], |row| row.get(0).map(MessageId))
+        let names = statement
+            .query_map(params![peer.as_bytes(), limit(seen)], |row| {
+                Ok((MessageId(row.get(0)?), row.get::<_, Option<[u8; 16]>>(1)?.map(PostDigest)))
+            })
             .and_then(Iterator::collect);
-        let mut seen: Vec<MessageId> = ids.map_err(&failed)?;
+        let mut seen: Vec<_> = names.map_err(&failed)?;
         seen.reverse();
-        Ok(Conversation { queue, seen })
+        let (stream, next_seq) = self.own_stream(peer).map_err(&failed)?;
+        let streams = self.peer_streams(peer, STREAMS, GAPS)?;
+        Ok(Conversation { stream, next_seq, queue, seen, streams })
     }
 
-    /// What waits for this peer, or for anybody, oldest first.
+    /// All posts that nobody has acknowledged, voids too, to this peer or to anybody, in the order in which they were said.
+    pub fn waiting(&self, peer: Option<PeerId>) -> Result<Vec<(PeerId, Waiting)>, StoreError> {
+        let failed = self.failed("read");
+        let select = format!(
+            "SELECT {POST}, peer.id FROM message INDEXED BY waiting JOIN peer ON peer.peer = message.peer \
+             JOIN stream ON stream.stream = message.stream WHERE waits = 1 AND {} ORDER BY message.number",
+            of(peer)
+        );
+        let mut statement = self.db.prepare_cached(&select).map_err(&failed)?;
+        let found = statement.query_map(params![peer.as_ref().map(PeerId::as_bytes)], |row| {
+            Ok((row.get::<_, Stored<PeerId>>(13)?.0, waiting(row)?))
+        });
+        found.and_then(Iterator::collect).map_err(&failed)
+    }
+
+    /// The messages that nobody has acknowledged and that are still to be delivered, to this peer or to anybody, oldest
+    /// first.
     pub fn outbox(&self, peer: Option<PeerId>) -> Result<Vec<Message>, StoreError> {
         // By its own index: SQLite would rather go through all messages, which are in the right order already.
         let select = format!(
-            "SELECT {COLUMNS} FROM message INDEXED BY outbox JOIN peer ON peer.peer = message.peer \
-             WHERE sent = 1 AND state = 0 AND {} ORDER BY message.number",
+            "SELECT {COLUMNS} FROM message INDEXED BY waiting JOIN peer ON peer.peer = message.peer \
+             WHERE waits = 1 AND state IN (0, 3) AND kind = 0 AND deleted = 0 AND {} ORDER BY message.number",
             of(peer)
         );
         self.messages(&select, params![peer.as_ref().map(PeerId::as_bytes)])
@@ -70,12 +98,12 @@ impl Store {
     pub fn history(&self, peer: PeerId, page: Page) -> Result<Vec<Message>, StoreError> {
         let (bound, order, from, count) = match page {
             Page::Last(count) => ("<", "DESC", i64::MAX, count),
-            Page::Before(number, count) => ("<", "DESC", number, count),
-            Page::After(number, count) => (">", "ASC", number, count),
+            Page::Before(place, count) => ("<", "DESC", place, count),
+            Page::After(place, count) => (">", "ASC", place, count),
         };
         let select = format!(
             "SELECT {COLUMNS} FROM message JOIN peer ON peer.peer = message.peer \
-             WHERE {OF} AND number {bound} ?2 ORDER BY number {order} LIMIT ?3"
+             WHERE {OF} AND kind = 0 AND place {bound} ?2 ORDER BY place {order} LIMIT ?3"
         );
         let mut messages = self.messages(&select, params![peer.as_bytes(), from, limit(count)])?;
         if order == "DESC" {
@@ -84,10 +112,25 @@ impl Store {
         Ok(messages)
     }
 
+    /// How many messages of each peer our person was not shown yet; of those who have any.
+    pub fn unread(&self) -> Result<Vec<(PeerId, u64)>, StoreError> {
+        let counts = || {
+            let select =
+                "SELECT peer.id, count(*) FROM message JOIN peer USING (peer) WHERE unread = 1 GROUP BY peer.peer";
+            let mut statement = self.db.prepare_cached(select)?;
+            let counts =
+                statement.query_map([], |row| Ok((row.get::<_, Stored<PeerId>>(0)?.0, unsigned(row.get(1)?))))?;
+            counts.collect::<rusqlite::Result<_>>()
+        };
+        counts().map_err(self.failed("read"))
+    }
+
     /// Everybody with whom anything was ever said.
     pub fn peers(&self) -> Result<Vec<PeerId>, StoreError> {
         let failed = self.failed("read");
-        let mut statement = self.db.prepare_cached("SELECT id FROM peer ORDER BY peer").map_err(&failed)?;
+        let select =
+            "SELECT id FROM peer WHERE EXISTS (SELECT 1 FROM message WHERE message.peer = peer.peer) ORDER BY peer";
+        let mut statement = self.db.prepare_cached(select).map_err(&failed)?;
         let ids = statement.query_map([], |row| row.get::<_, Stored<PeerId>>(0)).and_then(Iterator::collect);
         let ids: Vec<Stored<PeerId>> = ids.map_err(&failed)?;
         Ok(ids.into_iter().map(|id| id.0).collect())
@@ -102,34 +145,4 @@ impl Store {
 
 pub(super) fn limit(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// From [`COLUMNS`].
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message {
-        number: row.get(0)?,
-        peer: row.get::<_, Stored<PeerId>>(1)?.0,
-        direction: if row.get(2)? { Direction::Sent } else { Direction::Received },
-        id: MessageId(row.get(3)?),
-        at: timestamp(row.get(4)?),
-        text: row.get(5)?,
-        state: row.get(6)?,
-    })
-}
-
-/// A type of another crate, out of the database.
-struct Stored<T>(T);
-
-impl FromSql for Stored<PeerId> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let bytes: [u8; 32] = value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidType)?;
-        PeerId::from_bytes(bytes).map(Stored).map_err(|error| FromSqlError::Other(Box::new(error)))
-    }
-}
-
-impl FromSql for State {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let number = value.as_i64()?;
-        State::ALL.into_iter().find(|state| *state as i64 == number).ok_or(FromSqlError::OutOfRange(number))
-    }
 }

@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Says in the header of the file whose it is: `PNCH`.
-const APPLICATION: i64 = 0x504e_4348;
+pub(super) const APPLICATION: i64 = 0x504e_4348;
 
 /// Each step makes the next version out of the one before. A step that was released is never changed.
-const STEPS: [&str; 2] = [FIRST, super::journal::STEP];
+pub(super) const STEPS: [&str; 4] = [FIRST, CONTACTS, POSTS, super::journal::STEP];
 
 /// `message.number` is the order of arrival here, which no clock can turn round. `word` finds text by its trigrams, in any
 /// script; it holds no copy of the text (see `search`).
@@ -36,6 +36,92 @@ CREATE VIRTUAL TABLE word USING fts5 (text, content = '', contentless_delete = 1
 CREATE VIRTUAL TABLE term USING fts5vocab (word, row);
 ";
 
+/// Whom we know, in the order in which we met.
+const CONTACTS: &str = "
+CREATE TABLE contact (
+    contact INTEGER PRIMARY KEY,
+    peer INTEGER NOT NULL UNIQUE REFERENCES peer,
+    name TEXT NOT NULL,
+    since_ms INTEGER NOT NULL
+) STRICT;
+";
+
+/// Posts with their places in streams, what becomes of ours with the proofs, and prekeys. `message` has a row for each post:
+///
+/// - `kind`: 0 text, 1 edit, 2 deletion, 3 reaction, 4 void; `about` is what 1 to 3 are about;
+/// - `place`: the order of a conversation (see `streams`);
+/// - `waits`: ours, and the peer has not acknowledged it; `voided`: a void goes out in its place;
+/// - `digest`: of the post as it was said first; `state`: as in `State`.
+///
+/// What waited before gets a stream; of what was delivered then, no place in a stream is known. `gap` has what is missing in
+/// the streams, `stream.read` (of ours) up to where the peer has read.
+const POSTS: &str = "
+CREATE TABLE proof (
+    proof INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL
+) STRICT;
+CREATE TABLE stream (
+    stream INTEGER PRIMARY KEY,
+    peer INTEGER NOT NULL REFERENCES peer,
+    sent INTEGER NOT NULL CHECK (sent IN (0, 1)),
+    id INTEGER NOT NULL,
+    highest INTEGER NOT NULL DEFAULT 0,
+    retired INTEGER NOT NULL DEFAULT 0,
+    read INTEGER NOT NULL DEFAULT 0,
+    read_ms INTEGER,
+    read_proof INTEGER REFERENCES proof,
+    UNIQUE (peer, sent, id)
+) STRICT;
+CREATE TABLE gap (
+    stream INTEGER NOT NULL REFERENCES stream,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL CHECK (first <= last),
+    PRIMARY KEY (stream, first)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE prekey (
+    id INTEGER PRIMARY KEY,
+    secret BLOB NOT NULL CHECK (length(secret) = 32),
+    one_time INTEGER NOT NULL,
+    created_s INTEGER NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT;
+ALTER TABLE peer ADD COLUMN prekey BLOB;
+ALTER TABLE message ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN stream INTEGER REFERENCES stream;
+ALTER TABLE message ADD COLUMN seq INTEGER;
+ALTER TABLE message ADD COLUMN about BLOB;
+ALTER TABLE message ADD COLUMN reply_to BLOB;
+ALTER TABLE message ADD COLUMN digest BLOB;
+ALTER TABLE message ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN voided INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN edited INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN expires_ms INTEGER;
+ALTER TABLE message ADD COLUMN server_ms INTEGER;
+ALTER TABLE message ADD COLUMN server_until_s INTEGER;
+ALTER TABLE message ADD COLUMN server_proof INTEGER REFERENCES proof;
+ALTER TABLE message ADD COLUMN device_proof INTEGER REFERENCES proof;
+ALTER TABLE message ADD COLUMN read_ms INTEGER;
+ALTER TABLE message ADD COLUMN ended_ms INTEGER;
+ALTER TABLE message ADD COLUMN host TEXT;
+UPDATE message SET place = number << 20;
+INSERT INTO stream (peer, sent, id, highest)
+    SELECT peer, 1, random(), count(*) FROM message WHERE sent = 1 AND state = 0 GROUP BY peer;
+UPDATE message SET waits = 1, seq = waiting.seq, stream = (SELECT stream FROM stream WHERE stream.peer = message.peer)
+    FROM (SELECT number, row_number() OVER (PARTITION BY peer ORDER BY number) AS seq
+          FROM message WHERE sent = 1 AND state = 0) AS waiting
+    WHERE message.number = waiting.number;
+DROP INDEX conversation;
+DROP INDEX outbox;
+CREATE INDEX conversation ON message (peer, place);
+CREATE INDEX waiting ON message (peer, number) WHERE waits = 1;
+CREATE INDEX position ON message (stream, seq) WHERE stream IS NOT NULL;
+CREATE INDEX about ON message (peer, about, kind, sent, place) WHERE about IS NOT NULL;
+CREATE INDEX unread ON message (peer, stream, seq) WHERE unread = 1;
+";
+
 /// Sets the connection up, and brings the database up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
@@ -53,6 +139,9 @@ pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StoreError
     db.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
     db.pragma_update(None, "synchronous", "FULL").map_err(at)?;
     db.pragma_update(None, "foreign_keys", true).map_err(at)?;
+    // What is removed is zeroed; and what does not fit into memory goes to no file that is not one of ours.
+    db.pragma_update(None, "secure_delete", true).map_err(at)?;
+    db.pragma_update(None, "temp_store", "MEMORY").map_err(at)?;
     if version < known { bring_up_to_date(db).map_err(|error| StoreError::of(path, "update", error)) } else { Ok(()) }
 }
 

@@ -8,7 +8,8 @@
 use common::identity::PeerId;
 use rusqlite::{Connection, ToSql, params};
 
-use super::read::{COLUMNS, limit, of};
+use super::message::COLUMNS;
+use super::read::{limit, of};
 use super::{Message, Store, StoreError};
 
 /// Stands behind each text in the index, twice. Text does not contain it, and whoever searches for it finds nothing wrong.
@@ -25,6 +26,11 @@ const MAX_WORDS: usize = 32;
 pub(super) fn index(db: &Connection, number: i64, text: &str) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached("INSERT INTO word (rowid, text) VALUES (?1, ?2)")?;
     statement.execute(params![number, format!("{text}{MARK}{MARK}")]).map(drop)
+}
+
+/// Takes it out again.
+pub(super) fn forget(db: &Connection, number: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM word WHERE rowid = ?1")?.execute([number]).map(drop)
 }
 
 /// What one word of a search becomes.
@@ -70,7 +76,7 @@ impl Store {
             conditions.push_str(&format!(" AND message.text LIKE ?{} ESCAPE '\\'", values.len()));
         }
         let select = format!(
-            "SELECT {COLUMNS} FROM {from} CROSS JOIN peer ON peer.peer = message.peer WHERE {conditions} ORDER BY {order} DESC LIMIT ?2"
+            "SELECT {COLUMNS} FROM {from} CROSS JOIN peer ON peer.peer = message.peer WHERE message.kind = 0 AND {conditions} ORDER BY {order} DESC LIMIT ?2"
         );
         self.messages(&select, values.as_slice())
     }

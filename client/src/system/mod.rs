@@ -16,6 +16,7 @@ mod control;
 pub(crate) use control::{ControlListener, ControlStream, LONGEST_PATH, connect_control, short_folder};
 
 mod gateway;
+mod host;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -26,6 +27,7 @@ mod elsewhere;
 pub(crate) use elsewhere::{NetworkEvents, notify_ready};
 
 pub(crate) use gateway::default_gateway;
+pub(crate) use host::host_name;
 
 /// What of the network has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

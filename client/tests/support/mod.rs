@@ -83,6 +83,11 @@ impl Person {
         self.data().join(name)
     }
 
+    /// A path outside the data folder.
+    pub(crate) fn beside(&self, name: &str) -> String {
+        self.folder.path().join(name).into_os_string().into_string().expect("UTF-8")
+    }
+
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).expect(name)
     }

@@ -5,7 +5,7 @@ use common::session::MessageId;
 use super::*;
 use crate::cli::Goal;
 use crate::commands::{Msg, Tail};
-use crate::store::{self, Entry, Message, What};
+use crate::store::{self, Entry, Message, Times, What};
 
 const SECOND: FrontId = FrontId(1);
 const THIRD: FrontId = FrontId(2);
@@ -167,13 +167,22 @@ fn what_ends_the_node_ends_everybody_with_the_reason() {
 
 fn entry(number: i64) -> Entry {
     let message = Message {
-        number,
+        place: number << 20,
         peer: bob(),
         direction: store::Direction::Received,
         id: MessageId([7; 16]),
         at: Timestamp::UNIX_EPOCH,
         text: "hi".into(),
+        edited: false,
+        deleted: false,
+        reply_to: None,
         state: store::State::OnDevice,
+        times: Times::default(),
+        host: None,
+        unread: true,
+        missing_before: 0,
+        own_reaction: None,
+        peer_reaction: None,
     };
     Entry { number, what: What::Message, state: store::State::OnDevice, message }
 }

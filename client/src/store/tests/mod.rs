@@ -1,7 +1,15 @@
-use common::identity::Identity;
+use common::identity::{Identity, PeerId};
+use common::session::{Content, MessageId, Post, PostDigest, StreamId};
 use proptest::prelude::*;
 
 use super::*;
+
+mod contacts;
+mod posts;
+mod prekeys;
+mod states;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn peer(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).peer_id()
@@ -11,16 +19,35 @@ fn id(n: u128) -> MessageId {
     MessageId(n.to_be_bytes())
 }
 
-fn said(to: u8, n: u128, text: &str) -> Record {
-    Record::Said { peer: peer(to), id: id(n), at_ms: 1_700_000_000_000, text: text.to_owned() }
+/// A post of this name with the place `n + 1` in stream 7.
+fn post(n: u128, content: Content) -> Post {
+    let seq = u64::try_from(n).expect("small") + 1;
+    Post { id: id(n), stream: StreamId(7), seq, at_ms: 1_700_000_000_000, content }
 }
 
-fn heard(from: u8, n: u128, text: &str) -> Record {
-    Record::Heard { peer: peer(from), id: id(n), at_ms: 1_700_000_000_000, text: text.to_owned() }
+fn text(text: &str) -> Content {
+    Content::Text { text: text.to_owned(), reply_to: None }
+}
+
+fn says(to: u8, n: u128, content: Content) -> Record {
+    Record::Said { peer: peer(to), post: post(n, content), expires_ms: None }
+}
+
+fn hears(from: u8, n: u128, content: Content) -> Record {
+    Record::Heard { peer: peer(from), post: post(n, content) }
+}
+
+fn said(to: u8, n: u128, words: &str) -> Record {
+    says(to, n, text(words))
+}
+
+fn heard(from: u8, n: u128, words: &str) -> Record {
+    hears(from, n, text(words))
 }
 
 fn delivered(to: u8, n: u128) -> Record {
-    Record::Delivered { peer: peer(to), id: id(n), at_ms: 1_700_000_000_100 }
+    let posts = vec![(id(n), PostDigest([0; 16]))];
+    Record::Delivered { peer: peer(to), posts, at_ms: 1_700_000_000_100, proof: vec![1] }
 }
 
 /// A folder with a database in it.
@@ -50,12 +77,14 @@ fn what_was_kept_is_there_when_the_next_one_opens_it() {
     folder.open().keep(&[said(1, 1, "one"), heard(1, 2, "two"), said(1, 3, "three"), delivered(1, 1)]).expect("kept");
     let store = folder.open();
     let resumed = store.resume(peer(1), 10).expect("read");
-    assert_eq!(texts(&resumed.queue), ["three"]);
-    assert_eq!(resumed.seen, [id(2)]);
+    assert_eq!(resumed.queue.iter().map(|waiting| waiting.post.clone()).collect::<Vec<_>>(), [post(3, text("three"))]);
+    assert_eq!((resumed.stream, resumed.next_seq), (StreamId(7), 5));
+    assert_eq!(resumed.seen, [(id(2), Some(post(2, text("two")).digest()))]);
     let history = store.history(peer(1), Page::Last(10)).expect("read");
     let states: Vec<_> = history.iter().map(|message| (message.text.as_str(), message.state)).collect();
     assert_eq!(states, [("one", State::OnDevice), ("two", State::OnDevice), ("three", State::Queued)]);
-    assert!(store.resume(peer(2), 10).expect("read") == Conversation::default(), "nobody else's");
+    let nobody = store.resume(peer(2), 10).expect("read");
+    assert_eq!((nobody.next_seq, nobody.queue.len(), nobody.seen.len(), nobody.streams.len()), (1, 0, 0, 0));
 }
 
 #[test]
@@ -107,9 +136,9 @@ fn a_history_is_read_page_by_page_in_both_directions() {
     store.keep(&[heard(2, 99, "somebody else")]).expect("kept");
     let last = store.history(peer(1), Page::Last(3)).expect("read");
     assert_eq!(texts(&last), ["7", "8", "9"]);
-    let before = store.history(peer(1), Page::Before(last[0].number, 3)).expect("read");
+    let before = store.history(peer(1), Page::Before(last[0].place, 3)).expect("read");
     assert_eq!(texts(&before), ["4", "5", "6"]);
-    assert_eq!(store.history(peer(1), Page::After(before[2].number, 9)).expect("read"), last);
+    assert_eq!(store.history(peer(1), Page::After(before[2].place, 9)).expect("read"), last);
 }
 
 #[test]
@@ -117,13 +146,14 @@ fn a_message_is_taken_back_while_nobody_has_it() {
     let folder = Folder::new();
     let mut store = folder.open();
     store.keep(&[said(1, 1, "typo"), said(1, 2, "good"), delivered(1, 2)]).expect("kept");
-    assert_eq!(store.cancel(peer(1), id(1)).expect("written"), Ok(()));
-    assert_eq!(store.cancel(peer(1), id(1)).expect("read"), Err(NotCancelled::Already(State::Cancelled)));
-    assert_eq!(store.cancel(peer(1), id(2)).expect("read"), Err(NotCancelled::Already(State::OnDevice)));
-    assert_eq!(store.cancel(peer(1), id(3)).expect("read"), Err(NotCancelled::Unknown));
+    assert_eq!(store.cancel(peer(1), id(1), NOW).expect("written"), Ok(()));
+    assert_eq!(store.cancel(peer(1), id(1), NOW).expect("read"), Err(NotCancelled::Already(State::Cancelled)));
+    assert_eq!(store.cancel(peer(1), id(2), NOW).expect("read"), Err(NotCancelled::Already(State::OnDevice)));
+    assert_eq!(store.cancel(peer(1), id(3), NOW).expect("read"), Err(NotCancelled::Unknown));
     assert!(store.outbox(None).expect("read").is_empty());
     // It had gone out all the same: then that is what is true of it.
-    store.keep(&[delivered(1, 1)]).expect("kept");
+    let posts = vec![(id(1), post(1, text("typo")).digest())];
+    store.keep(&[Record::Delivered { peer: peer(1), posts, at_ms: 1, proof: vec![1] }]).expect("kept");
     assert_eq!(store.history(peer(1), Page::Last(9)).expect("read")[0].state, State::OnDevice);
 }
 
