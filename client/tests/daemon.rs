@@ -393,3 +393,18 @@ fn another_users_process_is_refused() {
     let heard = String::from_utf8(output.stdout).expect("text");
     assert!(heard.contains("only processes of the user") && !heard.contains("punchline\":1"), "{heard}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_manager_is_told_when_the_node_can_be_used() {
+    let alice = Person::joined();
+    let place = alice.data().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&place).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    let mut run = Running::begin(alice.shell("exec punchline run --json").env("NOTIFY_SOCKET", &place));
+    let mut told = [0; 64];
+    let length = manager.recv(&mut told).expect("it is told");
+    assert_eq!(&told[..length], b"READY=1");
+    assert_eq!(alice.punchline(["msg", "Bob", "hi", "--timeout", "0.05", "--json"]).events()[0]["attached"], true);
+    run.wait_for("started");
+}

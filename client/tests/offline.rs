@@ -167,3 +167,19 @@ fn the_help_teaches_by_example_and_names_the_exit_codes() {
     }
     assert!(!alice.data().exists(), "help leaves no trace");
 }
+
+#[test]
+fn completions_manual_and_service_are_made_of_the_program_itself() {
+    let alice = Person::joined();
+    for shell in ["bash", "zsh", "fish"] {
+        let answer = alice.punchline(["completions", shell]);
+        assert!(answer.code == 0 && answer.stdout.contains("netcheck"), "{shell}");
+    }
+    let folder = alice.data().join("man/man1");
+    assert_eq!(alice.punchline(["man", &folder.display().to_string()]).code, 0);
+    let page = std::fs::read_to_string(folder.join("punchline-on-message.1")).expect("a page of its own");
+    assert!(page.contains("exec"), "{page}");
+    let unit = alice.punchline(["service", "--relay-only"]).stdout;
+    assert!(unit.contains("Type=notify") && unit.contains(" --relay-only\n"), "{unit}");
+    assert!(unit.contains(&alice.data().display().to_string()), "{unit}");
+}

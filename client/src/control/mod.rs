@@ -1,7 +1,7 @@
 //! The control socket: how front ends and the node that is online talk, as docs/json.md describes it.
 //!
-//! The walk of a command. The front end ([`front`]) connects to the socket ([`place`] says where it is), or to a node in its own
-//! process; it writes a request ([`protocol`]) as a line of JSON. On the node's side a [`connection`] reads it and hands it to
+//! The walk of a command. The front end (`front`) connects to the socket (`place` says where it is), or to a node in its own
+//! process; it writes a request (`protocol`) as a line of JSON. On the node's side a `connection` reads it and hands it to
 //! [`online`](crate::online), where it becomes a task. What that says comes back line by line, each with the number of the request, and
 //! `done` is the last. The same lines go between the two whether they are one process or two.
 //!

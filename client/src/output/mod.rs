@@ -8,6 +8,7 @@ mod examples;
 mod kept;
 pub mod markdown;
 mod netcheck;
+mod parts;
 mod printer;
 pub mod sanitize;
 mod text;

@@ -140,7 +140,7 @@ fn where_udp_is_blocked_both_sides_are_told_at_whose_end() {
 }
 
 #[test]
-fn somebody_who_is_not_there_is_said_to_be_and_one_whom_nobody_asked_for_too() {
+fn somebody_who_is_not_there_is_said_not_to_be_whether_the_node_was_online_before_or_not() {
     in_namespaces(|| {
         let world = World::new()?;
         let (alice, _bob) = in_two_homes(&world)?;
@@ -151,8 +151,9 @@ fn somebody_who_is_not_there_is_said_to_be_and_one_whom_nobody_asked_for_too() {
         let mut alices = alice.run()?;
         alices.expect("registered", SOON);
         let mut asking = alice.start(&["why", "bob"])?;
-        assert_eq!(asking.expect("why", SOON).event["cause"], "untried");
-        assert_eq!(asking.exit_code(SOON), 1);
+        assert_eq!(asking.expect("started", SOON).event["attached"], true);
+        assert_eq!(asking.expect("why", SOON).event["cause"], "refused", "it had not tried, and does");
+        assert_eq!(asking.exit_code(SOON), 3);
         Ok(())
     });
 }
