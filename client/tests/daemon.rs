@@ -249,7 +249,7 @@ fn several_requests_go_on_at_once_and_each_answer_says_which_it_is_for() {
     let mut heard = Vec::new();
     while heard.len() < 2 {
         let line = front.line().expect("a line");
-        if line["event"] == "message" || line["text"].as_str().is_some_and(|text| text.contains("you to Bob: hello")) {
+        if line["event"] == "message" || line["text"].as_str().is_some_and(|text| text.contains(" to Bob: hello")) {
             heard.push(line["re"].as_u64().expect("a number"));
         }
     }

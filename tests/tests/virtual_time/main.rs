@@ -6,9 +6,12 @@
 //! story again, with everything that happened in it; `PUNCHLINE_SEEDS=10000` plays so many.
 
 mod abuse;
+mod disk;
 mod families;
+mod mail;
 mod person;
 mod pipe;
+mod post;
 mod server;
 mod world;
 
@@ -95,7 +98,7 @@ fn play(seed: u64, start: Instant, record: bool) -> Result<Duration, String> {
         world.step(step(&mut luck));
     }
     world.heal();
-    world.step(Step::Wake);
+    [Who::Alice, Who::Bob].into_iter().for_each(|who| world.step(Step::Wake(who)));
     let told = |world: &World, what: &str| {
         let report = if record { world.report() } else { String::new() };
         format!("seed {seed}, {} and {}: {what}\n{report}", alice.name, bob.name)

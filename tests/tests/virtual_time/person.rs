@@ -23,7 +23,9 @@ use jiff::Timestamp;
 use netsim::model::{Addresses, Random};
 use netsim::virtual_net::Datagram;
 
+use crate::disk::BEGINS_S;
 use crate::pipe::{self, Content, Event, Id, Patience, Pipe};
+use crate::post::Post;
 
 /// Of the main socket; the others follow, each at a port that was not used before.
 const PORT: u16 = 4000;
@@ -97,6 +99,10 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Person {
     own: PeerId,
+    identity: Identity,
+    peer: PeerId,
+    /// Letters, for whoever writes some.
+    post: Option<Post>,
     server: SocketAddr,
     addresses: Addresses,
     random: Random,
@@ -167,6 +173,9 @@ impl Person {
         let until = now + Duration::from_millis(random.below(300));
         let mut person = Person {
             own: identity.peer_id(),
+            identity,
+            peer,
+            post: None,
             server,
             addresses,
             random,
@@ -197,6 +206,7 @@ impl Person {
             outbox: VecDeque::new(),
         };
         person.moved_to(addresses);
+        person.machine.handle_clock(BEGINS_S, now);
         person.happens(Happening::Attached(OWN, Box::new(Talk { peer, begins: seed == 1 })), now);
         person
     }
@@ -224,6 +234,23 @@ impl Person {
         if let Some(log) = &mut self.log {
             log.push(format!("{:9.3} {}", (now - self.start).as_secs_f64(), what()));
         }
+    }
+
+    /// Writes letters from now on.
+    pub(crate) fn with_post(&mut self) {
+        let random = self.random.fork(5);
+        self.post = Some(Post::new(self.identity.clone(), self.peer, random));
+    }
+
+    pub(crate) fn letters(&self) -> &Post {
+        self.post.as_ref().expect("somebody who writes letters")
+    }
+
+    /// Writes a letter.
+    pub(crate) fn write(&mut self, text: &str, now: Instant) {
+        let commands = self.post.as_mut().expect("somebody who writes letters").write(text);
+        commands.into_iter().for_each(|command| self.machine.handle_command(command, now));
+        self.pump(now);
     }
 
     /// Types a line.
@@ -373,7 +400,13 @@ impl Person {
                     _ => {}
                 }
                 self.note(|| format!("    {event:?}"), now);
-                self.happens(Happening::Node(event), now);
+                let now_s = BEGINS_S + (now - self.start).as_secs();
+                match self.post.as_mut().and_then(|post| post.handle(&event, now_s, now)) {
+                    Some(commands) => {
+                        commands.into_iter().for_each(|command| self.machine.handle_command(command, now));
+                    }
+                    None => self.happens(Happening::Node(event), now),
+                }
             }
         }
     }
@@ -582,6 +615,8 @@ impl Person {
             self.pipes.get_mut(id).into_iter().for_each(|pipe| pipe.close(Bye::PathLost as u32));
         }
         self.pump(now);
+        let commands = self.post.as_mut().map(|post| post.handle_timeout(now)).unwrap_or_default();
+        commands.into_iter().for_each(|command| self.machine.handle_command(command, now));
         self.machine.handle_timeout(now);
         if self.engine.poll_wakeup().is_some_and(|at| at <= now) {
             self.happens(Happening::Wakeup, now);
@@ -603,7 +638,8 @@ impl Person {
         };
         let greetings = self.sessions.values().filter(|session| !session.greeted).map(|session| session.until).min();
         let run = self.discovering.as_ref().and_then(|(run, _)| run.poll_wakeup()).map(|wakeup| wakeup.at);
-        let others = [run, greetings, pausing, self.machine.poll_wakeup(), self.engine.poll_wakeup()];
+        let post = self.post.as_ref().and_then(Post::poll_wakeup);
+        let others = [run, greetings, pausing, post, self.machine.poll_wakeup(), self.engine.poll_wakeup()];
         self.pipes.values().filter_map(Pipe::poll_wakeup).chain(others.into_iter().flatten()).min()
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use common::datagram::{self, Kind};
+use common::identity::Identity;
 use common::introduction::{MAX_CONTROL_FRAME, StunEndpoints, ToServer};
 use common::relay;
 use common::wire::{self, FrameReader};
@@ -19,6 +20,7 @@ use rendezvous::relay::switch::{Run, Switch};
 use rendezvous::server::{ConnectionId, Output, Server};
 use rendezvous::stun_service::{Layout, Place, StunService};
 
+use crate::disk::Disk;
 use crate::pipe::{self, Content, Event, Id, Patience, Pipe};
 
 /// Where it listens for QUIC, STUN and relay frames.
@@ -36,6 +38,7 @@ pub(crate) struct Rendezvous {
     random: Random,
     server: Server,
     switch: Switch,
+    pub(crate) disk: Disk,
     pipes: BTreeMap<Id, Pipe>,
     /// Which pipe is which connection of the server.
     connections: BTreeMap<Id, ConnectionId>,
@@ -52,8 +55,9 @@ impl fmt::Debug for Rendezvous {
 
 impl Rendezvous {
     /// With a second address of IPv4, for looks at NATs.
-    pub(crate) fn new(own: Addresses, second: IpAddr, random: Random) -> Self {
-        let (server, switch) = fresh(own, &random);
+    pub(crate) fn new(own: Addresses, second: IpAddr, random: Random, now: Instant) -> Self {
+        let disk = Disk::new(Identity::from_seed(&[3; 32]), now);
+        let (server, switch) = fresh(own, &random, &disk, now);
         let (pipes, connections, outbox) = Default::default();
         let layout = |ip: IpAddr| {
             let second_ip = Some(second).filter(|_| ip.is_ipv4());
@@ -61,13 +65,14 @@ impl Rendezvous {
             (layout, StunService::new(layout, 1))
         };
         let stun = own.iter().map(layout).collect();
-        Rendezvous { own, second, stun, random, server, switch, pipes, connections, next: 0, tick: None, outbox }
+        Rendezvous { own, second, stun, random, server, switch, disk, pipes, connections, next: 0, tick: None, outbox }
     }
 
-    /// Killed and started again: nothing is remembered.
-    pub(crate) fn restart(&mut self) {
+    /// Killed and started again: nothing is remembered but what is on the disk.
+    pub(crate) fn restart(&mut self, now: Instant) {
         self.random = self.random.fork(1);
-        (self.server, self.switch) = fresh(self.own, &self.random);
+        self.disk.killed();
+        (self.server, self.switch) = fresh(self.own, &self.random, &self.disk, now);
         self.pipes.clear();
         self.connections.clear();
     }
@@ -137,6 +142,7 @@ impl Rendezvous {
             }
             self.server.handle_timeout(now);
         }
+        self.disk.handle_timeout(&mut self.server, now);
         self.pump(now);
     }
 
@@ -145,6 +151,9 @@ impl Rendezvous {
             self.hear(now);
             while let Some(change) = self.server.poll_change() {
                 self.switch.apply(change, now);
+            }
+            while let Some(command) = self.server.poll_command() {
+                self.disk.take(command, now);
             }
             let Some(output) = self.server.poll_output() else { break };
             let to = match &output {
@@ -202,14 +211,15 @@ impl Rendezvous {
     }
 
     pub(crate) fn poll_wakeup(&self) -> Option<Instant> {
-        self.pipes.values().filter_map(Pipe::poll_wakeup).chain(self.tick).min()
+        self.pipes.values().filter_map(Pipe::poll_wakeup).chain(self.tick).chain(self.disk.poll_wakeup()).min()
     }
 }
 
-fn fresh(own: Addresses, random: &Random) -> (Server, Switch) {
+fn fresh(own: Addresses, random: &Random, disk: &Disk, now: Instant) -> (Server, Switch) {
     let limits = Limits::default();
     let mut luck = random.fork(2);
     let server = Server::new(&limits, Box::new(move || luck.bits())).with_relay(Channels::new(1000));
+    let server = server.with_mailbox(1).with_calendar(now, disk.now_s(now));
     let (bytes, packets) = (limits.relay_bytes_per_second.get(), limits.relay_packets_per_second.get());
     (server, Switch::new(Quota { bytes, packets }, own.iter().map(|ip| SocketAddr::new(ip, PORT)).collect()))
 }

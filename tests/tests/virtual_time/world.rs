@@ -59,6 +59,8 @@ pub(crate) enum Who {
 pub(crate) enum Step {
     Wait(Duration),
     Say(Who),
+    /// A letter for the other's mailbox.
+    Write(Who),
     /// Whether the way between the two houses carries anything; what goes by the server is not concerned.
     Between(bool),
     /// How much the line of somebody's house loses and how late it can be.
@@ -74,8 +76,8 @@ pub(crate) enum Step {
     /// The server is killed and started again.
     Restart,
     Sleep(Who, Duration),
-    /// Whoever sleeps is woken.
-    Wake,
+    /// Somebody is woken, if asleep.
+    Wake(Who),
 }
 
 struct Home {
@@ -88,6 +90,7 @@ struct House {
     homes: [Home; 2],
     at: usize,
     said: Vec<String>,
+    written: Vec<String>,
 }
 
 pub(crate) struct World {
@@ -124,12 +127,12 @@ impl World {
             };
             let homes = [home(), home()];
             let host = topology.add_host(homes[0].network, preset.access.families, Line::default());
-            House { host, homes, at: 0, said: Vec::new() }
+            House { host, homes, at: 0, said: Vec::new(), written: Vec::new() }
         };
         let (alice_house, bob_house) = (house(alice), house(bob));
         let addresses = [alice_house.host, bob_house.host].map(|host| topology.addresses(host));
         let mut net = VirtualNet::new(topology, start);
-        net.place(server, Machine::Rendezvous(Box::new(Rendezvous::new(own, second, random.fork(3)))));
+        net.place(server, Machine::Rendezvous(Box::new(Rendezvous::new(own, second, random.fork(3), start))));
         for (n, host) in [(1, alice_house.host), (2, bob_house.host)] {
             let addresses = addresses[usize::from(n) - 1];
             // As a link with a name does: whichever version of IP works.
@@ -182,6 +185,32 @@ impl World {
         acted.expect("a person lives there")
     }
 
+    fn at_server<R>(&mut self, act: impl FnOnce(&mut Rendezvous, Instant) -> R) -> R {
+        let acted = self.net.act(self.server, |machine, now| match machine {
+            Machine::Rendezvous(server) => act(server, now),
+            Machine::Person(_) => unreachable!("nobody lives there"),
+        });
+        acted.expect("it stands there")
+    }
+
+    /// Both write letters.
+    pub(crate) fn with_post(&mut self) {
+        [Who::Alice, Who::Bob].into_iter().for_each(|who| self.act(who, |person, _| person.with_post()));
+    }
+
+    /// All letters of somebody, in order.
+    pub(crate) fn written(&self, who: Who) -> &[String] {
+        match who {
+            Who::Alice => &self.alice.written,
+            Who::Bob => &self.bob.written,
+        }
+    }
+
+    /// Letters that the rendezvous keeps.
+    pub(crate) fn mails(&mut self) -> u64 {
+        self.at_server(|server, _| server.disk.mails())
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.net.elapsed()
     }
@@ -195,6 +224,12 @@ impl World {
                 let text = format!("{who:?} {}", house.said.len());
                 house.said.push(text.clone());
                 self.act(who, |person, now| person.say(&text, now));
+            }
+            Step::Write(who) => {
+                let house = self.house(who);
+                let text = format!("{who:?} writes {}", house.written.len());
+                house.written.push(text.clone());
+                self.act(who, |person, now| person.write(&text, now));
             }
             Step::Between(open) => {
                 for who in [Who::Alice, Who::Bob] {
@@ -214,15 +249,8 @@ impl World {
             }
             Step::Reboot(who) => self.routers(who, Topology::reboot),
             Step::Renumber(who) => self.routers(who, Topology::renumber),
-            Step::Restart => drop(self.net.act(self.server, |machine, _| match machine {
-                Machine::Rendezvous(server) => server.restart(),
-                Machine::Person(_) => unreachable!("nobody lives there"),
-            })),
-            Step::Wake => {
-                for who in [Who::Alice, Who::Bob] {
-                    self.act(who, Person::wake);
-                }
-            }
+            Step::Restart => self.at_server(Rendezvous::restart),
+            Step::Wake(who) => self.act(who, Person::wake),
             Step::Sleep(who, time) => self.act(who, |person, now| person.sleep(time, now)),
         }
     }
