@@ -194,6 +194,14 @@ impl Lines {
         stand.for_each(|(id, _)| home.output(Output::Nudge(*id)));
     }
 
+    /// Whoever dials leaves the older connections over a way when a newer one stands, and that word may have been lost. What it
+    /// has forgotten it says when something comes over that.
+    pub(super) fn doubt_others(&self, id: SessionId, home: &mut Home) {
+        let Some(way) = self.way(id) else { return };
+        let others = self.all.iter().filter(|(other, line)| **other != id && line.way == way && line.end.is_some());
+        others.filter(|(_, line)| !line.leaving).for_each(|(other, _)| home.output(Output::Nudge(*other)));
+    }
+
     /// Closes those over this way.
     pub(super) fn close(&mut self, way: Way, why: &'static str, home: &mut Home) {
         for (id, line) in self.all.iter_mut().filter(|(_, line)| line.way == way) {
@@ -215,5 +223,57 @@ impl Lines {
         if self.all.get(&id).is_some_and(|line| self.current[line.way.route() as usize] == Some(id)) {
             home.output(Output::Write(id, frame));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::identity::Identity;
+    use common::relay::RelayChannel;
+
+    use super::*;
+    use crate::node::home::Random;
+    use crate::node::machine::Config;
+
+    const WAY: Way = Way::Channel(RelayChannel(9));
+
+    /// Two connections over one way, of which the second counts.
+    fn two(dials: bool) -> (Lines, Home) {
+        let identity = Identity::from_seed(&[1; 32]);
+        let mut home = Home::new(Config {
+            rendezvous: identity.peer_id(),
+            identity,
+            epoch: 1,
+            contacts: Vec::new(),
+            birthday: false,
+            relay_only: false,
+            random: Random::new(|_| false),
+        });
+        let remote = RelayChannel(9).address();
+        let mut lines = Lines::default();
+        for id in [1, 2].map(SessionId) {
+            lines.begin(id, WAY, Pair { socket: SocketId::MAIN, remote });
+            lines.up(id, End { remote, rtt: Duration::ZERO }, dials, &mut home);
+        }
+        (lines, home)
+    }
+
+    #[test]
+    fn who_accepts_asks_over_an_older_connection_whether_it_is_still_known() {
+        let (mut lines, mut home) = two(false);
+        assert!(home.poll_output().is_none(), "the dialler may mean the older one");
+        lines.doubt_others(SessionId(2), &mut home);
+        assert!(matches!(home.poll_output(), Some(Output::Nudge(SessionId(1)))));
+        assert_eq!(lines.down(SessionId(1)), Ended::Nothing);
+        lines.doubt_others(SessionId(2), &mut home);
+        assert!(home.poll_output().is_none());
+    }
+
+    #[test]
+    fn who_dials_has_left_the_older_one_and_asks_nothing() {
+        let (lines, mut home) = two(true);
+        assert!(matches!(home.poll_output(), Some(Output::Close(SessionId(1), Bye::Superseded))));
+        lines.doubt_others(SessionId(2), &mut home);
+        assert!(home.poll_output().is_none());
     }
 }

@@ -388,8 +388,12 @@ impl Person {
                 self.discover(now);
             }
             Output::StopDiscovery => self.discovering = None,
-            // The pipe repeats what it loses by itself.
-            Output::Nudge(_) | Output::MeasureSpeed { .. } | Output::LookAround { .. } | Output::MeasureLifetime => {}
+            Output::Nudge(session) => {
+                if let Some(pipe) = self.session_pipe(session) {
+                    pipe.nudge();
+                }
+            }
+            Output::MeasureSpeed { .. } | Output::LookAround { .. } | Output::MeasureLifetime => {}
             Output::Announce(..) | Output::LanTransmit { .. } => unreachable!("nobody is on a LAN here"),
             Output::Tell(event) => {
                 match &event {

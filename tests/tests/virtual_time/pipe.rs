@@ -302,6 +302,13 @@ impl Pipe {
         }
     }
 
+    /// Sends something that is answered. What was lost is repeated anyway; but who is not known any more is told so.
+    pub(crate) fn nudge(&mut self) {
+        if self.open {
+            self.say(&Content::Ping);
+        }
+    }
+
     fn give_up(&self) -> Option<Instant> {
         match (self.ended, self.open) {
             (true, _) => None,

@@ -412,6 +412,7 @@ impl Peer {
 
     pub(super) fn frame(&mut self, id: SessionId, frame: PeerFrame, rtt: Duration, home: &mut Home) {
         if let Some(route) = self.lines.measured(id, rtt) {
+            self.lines.doubt_others(id, home);
             home.tell(NodeEvent::Frame { peer: self.id, via: Via::Session(route), frame, rtt });
         }
     }
