@@ -255,7 +255,7 @@ impl Server {
         budgets.expire(now, |peer| registry.get(peer).is_some());
         let ended = self.channels.as_mut().map(|channels| channels.expire(now));
         self.channels_ended(ended.unwrap_or_default());
-        self.settle_accounts(now);
+        self.catch_up(now);
         let silent = |state: &Connection| !state.registered && now >= state.since + PATIENCE;
         let silent: Vec<_> = self.connections.iter().filter(|(_, state)| silent(state)).map(|(id, _)| *id).collect();
         for connection in silent {

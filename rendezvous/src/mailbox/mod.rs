@@ -149,6 +149,8 @@ pub enum Event {
         /// Nothing waits behind these.
         all: bool,
     },
+    /// Mail could not be read; it is still there.
+    Unread(ConnectionId),
     /// These are gone, or never were this recipient's; in either case they are on their way no more.
     Collected(ConnectionId, Vec<MailId>),
     /// The signature under what was collected is not the recipient's.
@@ -175,8 +177,8 @@ impl Command {
                 let outcome = DepositOutcome::Full;
                 Event::Deposited { connection, request: *request, peer: *peer, outcome }
             }
+            Command::Deliver { .. } => Event::Unread(connection),
             // They are still there, and come again with the next registration.
-            Command::Deliver { .. } => Event::Mails { connection, mails: Vec::new(), all: true },
             Command::Collect(_, collected) => Event::Collected(connection, collected.mails.clone()),
         }
     }

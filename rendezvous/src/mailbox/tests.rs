@@ -487,6 +487,23 @@ fn a_mailbox_without_time_refuses_deposits_and_hears_of_accounts_a_second_later(
 }
 
 #[test]
+fn mail_that_could_not_be_read_comes_when_the_mailbox_has_time() {
+    let mut world = World::new();
+    let (alice, bob) = (world.here(1, &[12]), world.here(2, &[12]));
+    world.send_deposit(alice, 2, 12, &[5; 300]);
+    let deposit = world.server.poll_command().expect("a deposit");
+    let events = world.mailbox.run(&[deposit], world.now_s, world.now);
+    events.into_iter().for_each(|event| world.server.handle_mailbox(event, world.now));
+    let deliver = world.server.poll_command().expect("to be read");
+    world.server.handle_mailbox_busy(deliver, world.now);
+    assert_eq!(mails(&only(world.settle(), bob)), [], "not at once");
+    world.wait(1);
+    assert_eq!(mails(&only(world.settle(), bob)).len(), 1);
+    world.wait(1);
+    assert_eq!(world.settle(), []);
+}
+
+#[test]
 fn who_changes_his_contacts_twice_before_the_first_is_known_is_known_by_the_last() {
     let mut world = World::new();
     let (alice, bob) = (world.here(1, &[12, 13, 14]), world.here(2, &[12]));

@@ -75,6 +75,16 @@ impl Window {
         };
     }
 
+    /// It could not be read: again when there is time.
+    pub fn postpone(&mut self) {
+        self.state = State::News;
+    }
+
+    /// Is there something to read that nobody reads?
+    pub fn is_postponed(&self) -> bool {
+        self.state == State::News
+    }
+
     /// These have arrived.
     pub fn collected(&mut self, mails: &[MailId]) {
         let mut bytes = 0;

@@ -118,6 +118,11 @@ impl Server {
                     mails.into_iter().for_each(|mail| self.send(connection, FromServer::Mail(mail)));
                 }
             }
+            Event::Unread(connection) => {
+                if let Some(state) = self.connections.get_mut(&connection) {
+                    state.mail.window.postpone();
+                }
+            }
             Event::Collected(connection, mails) => {
                 self.answered(connection, None);
                 self.with_window(connection, |window| window.collected(&mails));
@@ -145,9 +150,17 @@ impl Server {
     }
 
     /// For those for whom there was no time before.
-    pub(super) fn settle_accounts(&mut self, now: Instant) {
-        let changed = self.connections.iter().filter(|(_, state)| state.mail.account == Account::Changed);
-        changed.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| self.settle_account(id, now));
+    pub(super) fn catch_up(&mut self, now: Instant) {
+        if self.post_office.is_none() {
+            return;
+        }
+        let with = |wanted: fn(&Correspondence) -> bool| -> Vec<ConnectionId> {
+            self.connections.iter().filter(|(_, state)| wanted(&state.mail)).map(|(id, _)| *id).collect()
+        };
+        let (changed, unread) =
+            (with(|mail| mail.account == Account::Changed), with(|mail| mail.window.is_postponed()));
+        changed.into_iter().for_each(|id| self.settle_account(id, now));
+        unread.into_iter().for_each(|id| self.with_window(id, |_| {}));
     }
 
     fn settle_account(&mut self, connection: ConnectionId, now: Instant) {
