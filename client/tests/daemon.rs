@@ -339,7 +339,7 @@ fn a_path_that_is_too_long_for_a_socket_is_no_trouble() {
     let long = alice.data().join("x".repeat(120));
     let short = tempfile::tempdir().expect("a folder");
     fs::create_dir(&long).expect("made");
-    for name in ["identity.key", "config.json", "contacts.json"] {
+    for name in ["identity.key", "config.json", "messages.db"] {
         fs::copy(alice.file(name), long.join(name)).expect("copied");
     }
     let long = long.display().to_string();
