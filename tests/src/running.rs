@@ -67,7 +67,7 @@ impl Running {
     /// If it does not come in time, or the program ends first; with everything that was said.
     #[track_caller]
     pub fn expect(&mut self, kind: &str, within: Duration) -> Said {
-        self.expect_that(kind, within, |event| event["event"] == kind)
+        self.expect_that(kind, within, |event| is_a(kind, event))
     }
 
     /// Waits until messages go over a direct path. What they go over until then depends on who is faster.
@@ -109,7 +109,7 @@ impl Running {
 
     /// How often an event of this kind was said until now.
     pub fn count(&mut self, kind: &str) -> usize {
-        self.said().iter().filter(|said| said.event["event"] == kind).count()
+        self.said().iter().filter(|said| is_a(kind, &said.event)).count()
     }
 
     /// The next line, for a teller who follows along; `None` at the end or after `within`.
@@ -224,4 +224,9 @@ fn read_lines(stdout: ChildStdout, sender: &mpsc::Sender<Said>) {
             return;
         }
     }
+}
+
+/// A message is told of several times as it goes; what stories wait for is that it is with whoever it is for.
+fn is_a(kind: &str, event: &Value) -> bool {
+    event["event"] == kind && (kind != "receipt" || event["state"] == "device")
 }

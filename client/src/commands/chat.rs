@@ -69,7 +69,8 @@ impl Chat {
 
     /// How it ends if it ends now.
     fn verdict(&self, room: &Room) -> End {
-        match (self.outstanding(room), self.not_sent) {
+        // Whoever is away will have what the server has signed for.
+        match (room.messenger().unsecured(self.peer).len(), self.not_sent) {
             (0, 0) => Ok(Exit::Done),
             (0, 1) => Err(Failure::other("one line was too long and was not sent")),
             (0, lines) => Err(Failure::other(format!("{lines} lines were too long and were not sent"))),
@@ -120,7 +121,7 @@ impl Task for Chat {
     }
 
     fn finish(&mut self, room: &mut Room, out: &mut Out) -> End {
-        for (id, text) in room.messenger().outstanding(self.peer) {
+        for (id, text) in room.messenger().unsecured(self.peer) {
             out.tell(Event::Undelivered {
                 who: room.who(self.peer),
                 id: id.to_string(),
@@ -137,6 +138,10 @@ impl Task for Chat {
             Phase::Talking => None,
             Phase::Closing { until } => Some(until),
         }
+    }
+
+    fn reads(&self) -> Option<PeerId> {
+        Some(self.peer)
     }
 
     fn takes_input(&self, room: &Room) -> bool {

@@ -454,6 +454,17 @@ impl Conversation {
         receipts.chain(messages).chain([mail, self.absent_at(), asks].into_iter().flatten()).min()
     }
 
+    /// Is there no receipt for what the person said there?
+    pub(super) fn is_waiting(&self, stream: StreamId, seq: u64) -> bool {
+        self.queue.iter().any(|message| (message.post.stream, message.post.seq) == (stream, seq))
+    }
+
+    /// What the person said that is nowhere but here, oldest first.
+    pub(super) fn unsecured(&self) -> Vec<(MessageId, &str)> {
+        let only_here = self.queue.iter().filter(|message| !message.is_void() && message.at_server.is_none());
+        only_here.map(|message| (message.id(), message.text())).collect()
+    }
+
     /// What the person said that has no receipt, oldest first.
     pub(super) fn outstanding(&self) -> Vec<(MessageId, &str)> {
         let said = self.queue.iter().filter(|message| !message.is_void());

@@ -420,6 +420,21 @@ impl Messenger {
         self.conversations.get(&peer).map(Conversation::outstanding).unwrap_or_default()
     }
 
+    /// Does this message of ours wait for its receipt?
+    pub fn is_outstanding(&self, peer: PeerId, id: MessageId) -> bool {
+        self.outstanding(peer).iter().any(|(waits, _)| *waits == id)
+    }
+
+    /// Does what we said there wait for its receipt, or the void in its place?
+    pub fn is_waiting(&self, peer: PeerId, stream: StreamId, seq: u64) -> bool {
+        self.conversations.get(&peer).is_some_and(|conversation| conversation.is_waiting(stream, seq))
+    }
+
+    /// The messages to this peer that are nowhere but here, oldest first.
+    pub fn unsecured(&self, peer: PeerId) -> Vec<(MessageId, &str)> {
+        self.conversations.get(&peer).map(Conversation::unsecured).unwrap_or_default()
+    }
+
     /// Would one more message to this peer be taken?
     pub fn has_room(&self, peer: PeerId) -> bool {
         self.conversations.get(&peer).is_none_or(Conversation::has_room)

@@ -1,5 +1,7 @@
 //! The real world around an [`Engine`]: the node, the clock, randomness, front ends and files.
 
+mod shelf;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -11,15 +13,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::fronts::{Fronts, Typed};
+use super::task::LookUp;
 use super::{End, Engine, FrontId, Happening, Moment, Out, Reading, Room, Task, To};
 use crate::control::{self, Command, ConnectionId, Greeting, Request, ToHost, Wires};
 use crate::data::{Contacts, DataDir, Lock, StatusFile};
 use crate::exit::{Exit, Failure};
-use crate::messenger::MAX_SEEN;
+use crate::messenger::MAX_FOUND;
 use crate::net::{Node, NodeConfig};
 use crate::node::NodeEvent;
 use crate::output::{Event, Who};
-use crate::store::Store;
+use crate::store::{Record, Store};
 
 /// How often it is looked whether the contacts have changed, and how often a mere round-trip time reaches
 /// `status.json`. A second is what a person waits for after `punchline add` without wondering.
@@ -168,14 +171,14 @@ impl Driver {
     async fn run(
         mut self,
         contacts: &[PeerId],
-        events: mpsc::Receiver<NodeEvent>,
+        mut events: mpsc::Receiver<NodeEvent>,
         asks: mpsc::Receiver<ToHost>,
         drains: mpsc::UnboundedReceiver<FrontId>,
         listener: Option<JoinHandle<()>>,
         mut ended: mpsc::Receiver<()>,
     ) -> End {
         let end = match self.resume(contacts) {
-            Ok(()) => self.turn(events, asks, drains).await,
+            Ok(()) => self.turn(&mut events, asks, drains).await,
             Err(end) => end,
         };
         if let Some(listener) = listener {
@@ -183,6 +186,8 @@ impl Driver {
             control::remove(self.data.path());
         }
         self.farewell(&end);
+        // Who is away learns now that we have what they wrote, if that takes no longer than a goodbye.
+        let _ = tokio::time::timeout(LAST_WORDS, self.pay_receipts(&mut events)).await;
         let Driver { fronts, node, status_file, .. } = self;
         // Whoever reads has the last words before the goodbyes on the network are done.
         drop(fronts);
@@ -192,9 +197,19 @@ impl Driver {
         end
     }
 
+    async fn pay_receipts(&mut self, events: &mut mpsc::Receiver<NodeEvent>) {
+        while self.engine.room().owes_receipts() {
+            let Some(event) = events.recv().await else { return };
+            let out = self.engine.handle(Happening::Node(event), now());
+            if self.act(out).is_err() {
+                return;
+            }
+        }
+    }
+
     async fn turn(
         &mut self,
-        mut events: mpsc::Receiver<NodeEvent>,
+        events: &mut mpsc::Receiver<NodeEvent>,
         mut asks: mpsc::Receiver<ToHost>,
         mut drains: mpsc::UnboundedReceiver<FrontId>,
     ) -> Stopped {
@@ -262,41 +277,12 @@ impl Driver {
         }
     }
 
-    /// Goes on where the last process stood.
-    fn resume(&mut self, contacts: &[PeerId]) -> Result<(), Stopped> {
-        let mut out = Out::default();
-        self.resumed.extend(contacts);
-        self.resume_each(contacts, &mut out)?;
-        self.act(out)?;
-        self.write_status();
-        Ok(())
-    }
-
-    /// What comes of it, and of contacts that were read again.
-    fn heed(&mut self, happening: Happening) -> Result<Out, Stopped> {
-        let mut out = self.engine.handle(happening, now());
-        if let Some(contacts) = self.contacts.take() {
-            let new = contacts.ids().into_iter().filter(|peer| self.resumed.insert(*peer)).collect::<Vec<_>>();
-            out.append(self.engine.handle(Happening::Contacts(contacts), now()));
-            self.resume_each(&new, &mut out)?;
-        }
-        Ok(out)
-    }
-
-    fn resume_each(&mut self, peers: &[PeerId], out: &mut Out) -> Result<(), End> {
-        for peer in peers {
-            let before = self.store.resume(*peer, MAX_SEEN).map_err(|error| Err(error.into()))?;
-            out.append(self.engine.handle(Happening::Resumed(*peer, before), now()));
-        }
-        Ok(())
-    }
-
     /// Keeps first: what cannot be kept is neither shown nor acknowledged nor sent.
     fn act(&mut self, out: Out) -> Result<(), Stopped> {
         let mut next = Some(out);
         while let Some(mut out) = next.take() {
             self.engine.flush(now(), &mut out);
-            let Out { records, events, commands, reads, ends, stop, .. } = out;
+            let Out { records, events, commands, reads, lookups, ends, stop, .. } = out;
             if !records.is_empty() {
                 tokio::task::block_in_place(|| self.store.keep(&records)).map_err(|error| Err(error.into()))?;
             }
@@ -306,6 +292,19 @@ impl Driver {
             commands.into_iter().for_each(|command| self.node.command(command));
             ends.into_iter().for_each(|(front, end)| self.fronts.end(front, end));
             let mut after = Out::default();
+            let shown = records.iter().filter_map(|record| match record {
+                Record::Shown { peer, .. } => Some(*peer),
+                _ => None,
+            });
+            for peer in shown.collect::<BTreeSet<_>>() {
+                if let Some(read) = self.read_of(peer) {
+                    after.append(self.engine.handle(read, now()));
+                }
+            }
+            for LookUp { peer, stream, ranges } in lookups {
+                let posts = self.store.posts(peer, stream, &ranges, MAX_FOUND).map_err(|error| Err(error.into()))?;
+                after.append(self.engine.handle(Happening::Found(peer, posts), now()));
+            }
             for (front, reading) in reads {
                 match reading {
                     // From now on: nothing that happens after this may be missed.
@@ -411,49 +410,14 @@ impl Driver {
         })
     }
 
-    /// The next page of what a front end reads.
-    fn read(&mut self, front: FrontId) -> Result<Option<Happening>, Stopped> {
-        let Some(Reading { after: Some(after), peer }) = self.fronts.drained(front) else { return Ok(None) };
-        let entries = tokio::task::block_in_place(|| self.store.journal(after, peer, PAGE));
-        let entries = entries.map_err(|error| Err(error.into()))?;
-        let up_to = entries.last().map_or(after, |entry| entry.number);
-        Ok(Some(Happening::Entries(front, entries, up_to)))
-    }
-
     fn tick(&mut self) -> Option<Happening> {
         self.write_status();
+        match self.prekeys() {
+            Ok(Some(new)) => return Some(new),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(?error, "no new prekeys"),
+        }
         self.look()
-    }
-
-    /// Has another command changed anything?
-    fn look(&mut self) -> Option<Happening> {
-        match self.store.changed_by_others() {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(error) => {
-                tracing::warn!(%error, "what other commands have changed is not known");
-                return None;
-            }
-        }
-        match self.store.contacts() {
-            Ok(contacts) => self.contacts = Some(contacts),
-            Err(error) => tracing::warn!(%error, "the contacts cannot be read; going on with those from before"),
-        }
-        self.outbox()
-    }
-
-    fn outbox(&self) -> Option<Happening> {
-        let waiting = self.store.waiting(None);
-        let waiting =
-            waiting.inspect_err(|error| tracing::warn!(%error, "whether a message was taken back is not known"));
-        Some(Happening::Outbox(
-            waiting
-                .ok()?
-                .into_iter()
-                .filter(|(_, waiting)| waiting.state.is_open())
-                .map(|(_, waiting)| waiting.post.id)
-                .collect(),
-        ))
     }
 
     fn write_status(&mut self) {

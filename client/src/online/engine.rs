@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::MessageId;
+use common::prekey::{Prekey, PrekeySecret};
+use common::session::{MessageId, Post, StreamId};
 
 use super::room::Notice;
 use super::{FrontId, Line, Moment, Out, Room, Signal, Task, To};
 use crate::data::{Contacts, State as Standing, Status};
 use crate::exit::Failure;
+use crate::messenger::Input;
 use crate::node::{NodeEvent, Party};
 use crate::output::Event;
-use crate::store::{Conversation, Entry};
+use crate::store::{Conversation, Entry, Record};
 
 /// A refusal that is older says little of now: the node asks again at the latest after about as long.
 const REFUSED_LATELY: Duration = Duration::from_secs(60);
@@ -20,8 +22,16 @@ const REFUSED_LATELY: Duration = Duration::from_secs(60);
 /// What happens.
 #[derive(Debug)]
 pub enum Happening {
-    /// What an earlier process had under way with this peer. Before anything else.
+    /// The secrets of our prekeys, and the keys of contacts, as they are on disk. First of all.
+    Keys(Vec<PrekeySecret>, Vec<(PeerId, Prekey)>),
+    /// New prekeys, because [`Room::prekeys_due`].
+    Prekeys(Vec<PrekeySecret>),
+    /// What an earlier process had under way with this peer. Before anything else of this peer.
     Resumed(PeerId, Conversation),
+    /// Our person has read what this peer said, up to this number of this stream.
+    Read(PeerId, StreamId, u64),
+    /// What [`Out::lookups`] asked for.
+    Found(PeerId, Vec<Post>),
     /// A front end gives a command.
     Attached(FrontId, Box<dyn Task>),
     /// The node says something.
@@ -70,13 +80,29 @@ impl Engine {
                 Notice::NotQueued { peer, id, why } => Signal::NotQueued { peer, id, why },
             });
         }
+        self.mark_read(&mut out);
         self.bury(&mut out);
         out
     }
 
+    /// What comes while somebody looks is read.
+    fn mark_read(&self, out: &mut Out) {
+        let readers: Vec<PeerId> = self.tasks.values().filter_map(|task| task.reads()).collect();
+        let shown = out.records.iter().filter_map(|record| match record {
+            Record::Heard { peer, post } if readers.contains(peer) => Some(Record::Shown { peer: *peer, id: post.id }),
+            _ => None,
+        });
+        let shown: Vec<Record> = shown.collect();
+        out.records.extend(shown);
+    }
+
     fn dispatch(&mut self, happening: Happening, now: Moment, out: &mut Out) {
         match happening {
+            Happening::Keys(secrets, peers) => self.room.set_keys(secrets, peers, out),
+            Happening::Prekeys(secrets) => self.room.add_prekeys(secrets, now, out),
             Happening::Resumed(peer, before) => self.room.resume(peer, before, now, out),
+            Happening::Read(peer, stream, up_to) => self.room.feed(Input::Read { peer, stream, up_to }, now, out),
+            Happening::Found(peer, posts) => self.room.feed(Input::Found { peer, posts }, now, out),
             Happening::Attached(front, task) => self.attach(front, task, now, out),
             Happening::Node(event) => {
                 self.room.note(&event, now, out);

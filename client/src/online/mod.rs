@@ -11,6 +11,8 @@ mod drive;
 mod engine;
 mod fronts;
 mod input;
+mod mailing;
+mod picture;
 mod room;
 mod task;
 #[cfg(test)]

@@ -9,11 +9,12 @@ use common::receipt::{Claim, MAX_CLAIMED, Receipt};
 use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, Via};
 use jiff::Timestamp;
 
+use super::mailing::Mailing;
 use super::{Moment, Out};
 use crate::data::{Contacts, SessionStatus, State as Standing, Status};
 use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed, Stream};
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
-use crate::output::{Direction, Event, Tried, Who};
+use crate::output::{Direction, Event, Who};
 use crate::store::{Conversation, Record, State, Waiting};
 
 /// What the messenger said that a task may want to know.
@@ -44,28 +45,31 @@ impl Connection {
 /// The state shared by all online commands.
 #[derive(Debug)]
 pub struct Room {
-    identity: Identity,
+    pub(super) identity: Identity,
     contacts: Contacts,
-    messenger: Messenger,
+    pub(super) messenger: Messenger,
     connections: BTreeMap<(PeerId, Route), Connection>,
     status: Status,
     status_changed: bool,
-    notices: Vec<Notice>,
+    pub(super) notices: Vec<Notice>,
     answers: BTreeMap<(PeerId, Way), Answer>,
+    pub(super) mailing: Mailing,
 }
 
 /// How an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+pub(super) enum Way {
     Letter,
     Session(Route),
+    Mail,
 }
 
 /// What is to be said to one peer one way when all that has come together was taken note of.
 #[derive(Debug, Default)]
-struct Answer {
+pub(super) struct Answer {
     frames: Vec<PeerFrame>,
     here: Vec<(MessageId, PostDigest)>,
+    pub(super) receipts: Vec<Receipt>,
 }
 
 impl Room {
@@ -80,6 +84,7 @@ impl Room {
             status_changed: true,
             notices: Vec::new(),
             answers: BTreeMap::new(),
+            mailing: Mailing::default(),
         }
     }
 
@@ -157,6 +162,7 @@ impl Room {
     /// What we said is kept, and shown.
     fn said(&mut self, peer: PeerId, post: Post, now: Moment, out: &mut Out) {
         out.keep(Record::Said { peer, post: post.clone(), expires_ms: None });
+        self.note_said(peer, &post);
         let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { return };
         let waiting = self.messenger.relies_on(peer).is_none().then_some(true);
         out.show(Event::Message {
@@ -208,18 +214,15 @@ impl Room {
 
     /// Takes note of what the node says, and shows it.
     pub(super) fn note(&mut self, event: &NodeEvent, now: Moment, out: &mut Out) {
+        if self.note_mail(event, now, out) {
+            return;
+        }
         match event {
             NodeEvent::Frame { peer, via, frame, rtt } => {
                 if let Via::Session(route) = *via {
                     self.measured(*peer, route, *rtt);
                 }
-                if let PeerFrame::Receipt(receipt) = frame
-                    && let Err(error) = receipt.verify(*peer, self.identity.peer_id())
-                {
-                    tracing::warn!(peer = %peer.short(), %error, "a receipt that counts for nothing");
-                    return;
-                }
-                self.feed(Input::Frame { peer: *peer, via: *via, frame: frame.clone(), rtt: *rtt }, now, out);
+                self.frame(*peer, *via, frame, *rtt, now, out);
                 return;
             }
             NodeEvent::Registered { entrance, local } => {
@@ -251,8 +254,8 @@ impl Room {
             | NodeEvent::Deposited { .. }
             | NodeEvent::Mail { .. }
             | NodeEvent::MailUnreadable { .. }
-            | NodeEvent::Clock { .. } => return,
-            NodeEvent::Replaced
+            | NodeEvent::Clock { .. }
+            | NodeEvent::Replaced
             | NodeEvent::Introduced { .. }
             | NodeEvent::Punched { .. }
             | NodeEvent::NoPath { .. }
@@ -274,8 +277,31 @@ impl Room {
                 }
             }
             NodeEvent::NetworkChanged { .. } => self.feed(Input::NetworkChanged, now, out),
+            NodeEvent::Refused { peer } => self.feed(Input::Absent { peer: *peer }, now, out),
             _ => {}
         }
+    }
+
+    pub(super) fn frame(
+        &mut self,
+        peer: PeerId,
+        via: Via,
+        frame: &PeerFrame,
+        rtt: Duration,
+        now: Moment,
+        out: &mut Out,
+    ) {
+        match frame {
+            PeerFrame::Receipt(receipt) => {
+                if let Err(error) = receipt.verify(peer, self.identity.peer_id()) {
+                    tracing::warn!(peer = %peer.short(), %error, "a receipt that counts for nothing");
+                    return;
+                }
+            }
+            PeerFrame::Hello { prekey: Some(prekey), .. } => self.peer_prekey(peer, *prekey, now, out),
+            _ => {}
+        }
+        self.feed(Input::Frame { peer, via, frame: frame.clone(), rtt }, now, out);
     }
 
     /// A round trip was measured.
@@ -301,56 +327,6 @@ impl Room {
         out.show(Event::Path { who: self.who(peer), kind: route, remote, rtt_ms: rtt.into(), reason });
     }
 
-    /// The event to print for one of the node's.
-    pub(super) fn picture(&self, event: &NodeEvent) -> Option<Event> {
-        Some(match event {
-            NodeEvent::Registered { entrance, local } => {
-                Event::Registered { entrance: *entrance, local: local.clone() }
-            }
-            NodeEvent::RendezvousLost { reason } => Event::RendezvousLost { reason: reason.clone() },
-            NodeEvent::Draining => Event::Draining,
-            NodeEvent::Profile(profile) => Event::Profile { profile: *profile },
-            NodeEvent::PortMapping(mapping) => Event::PortMapping {
-                port_mapping: mapping.as_ref().ok().copied(),
-                reason: mapping.as_ref().err().cloned(),
-            },
-            NodeEvent::Introduced { peer, by, requested, addresses } => {
-                Event::Introduced { who: self.who(*peer), by: *by, requested: *requested, addresses: addresses.clone() }
-            }
-            NodeEvent::Refused { peer } => Event::Refused { who: self.who(*peer) },
-            NodeEvent::Punched { peer, remote, kind, rtt, after } => Event::Punched {
-                who: self.who(*peer),
-                kind: *kind,
-                remote: *remote,
-                rtt_ms: (*rtt).into(),
-                after_ms: (*after).into(),
-            },
-            NodeEvent::NetworkChanged { what } => Event::NetworkChanged { what: what.clone() },
-            NodeEvent::NoPath { peer, tried, report } => Event::NoPath {
-                who: self.who(*peer),
-                tried: tried.clone(),
-                strategies: Tried::all(report),
-                because: report.ending.to_string(),
-            },
-            NodeEvent::Untrusted { expected, seen } => Event::untrusted(*expected, *seen),
-            NodeEvent::Up { .. }
-            | NodeEvent::Down { .. }
-            | NodeEvent::Frame { .. }
-            | NodeEvent::Replaced
-            | NodeEvent::Attempted { .. }
-            | NodeEvent::Around(_)
-            | NodeEvent::Lifetime(_)
-            | NodeEvent::Mailbox(_)
-            | NodeEvent::Deposited { .. }
-            | NodeEvent::Mail { .. }
-            | NodeEvent::MailUnreadable { .. }
-            | NodeEvent::Clock { .. }
-            | NodeEvent::Speed { .. } => {
-                return None;
-            }
-        })
-    }
-
     pub(super) fn handle_timeout(&mut self, now: Moment, out: &mut Out) {
         let effects = self.messenger.handle_timeout(now.at);
         self.apply(effects, now, out);
@@ -370,39 +346,43 @@ impl Room {
         std::mem::take(&mut self.status_changed).then_some(&self.status)
     }
 
-    fn answer(&mut self, peer: PeerId, way: Way) -> &mut Answer {
+    pub(super) fn answer(&mut self, peer: PeerId, way: Way) -> &mut Answer {
         self.answers.entry((peer, way)).or_default()
     }
 
     /// Says what is to be said of all that has come since the last call: one signature is for many posts.
     pub(super) fn flush(&mut self, now: Moment, out: &mut Out) {
-        for ((peer, way), Answer { mut frames, here }) in std::mem::take(&mut self.answers) {
-            frames.extend(here.chunks(MAX_CLAIMED).map(|posts| {
+        for ((peer, way), Answer { mut frames, here, mut receipts }) in std::mem::take(&mut self.answers) {
+            receipts.extend(here.chunks(MAX_CLAIMED).map(|posts| {
                 let claim = Claim::Device { posts: posts.to_vec() };
-                PeerFrame::Receipt(Receipt::sign(&self.identity, peer, claim, now.wall_ms()))
+                Receipt::sign(&self.identity, peer, claim, now.wall_ms())
             }));
+            if way == Way::Mail {
+                self.mail_receipts(peer, receipts, out);
+                continue;
+            }
+            frames.extend(receipts.into_iter().map(PeerFrame::Receipt));
             match way {
+                Way::Mail => {}
                 Way::Letter => out.command(NodeCommand::Reply { peer, frames }),
                 Way::Session(route) => frames.into_iter().for_each(|frame| self.send(peer, route, frame, out)),
             }
         }
+        self.collect(out);
     }
 
-    fn feed(&mut self, input: Input, now: Moment, out: &mut Out) {
+    pub(super) fn feed(&mut self, input: Input, now: Moment, out: &mut Out) {
         let effects = self.messenger.handle(input, now.at);
         self.apply(effects, now, out);
     }
 
-    fn apply(&mut self, effects: Vec<Effect>, now: Moment, out: &mut Out) {
+    pub(super) fn apply(&mut self, effects: Vec<Effect>, now: Moment, out: &mut Out) {
         for effect in effects {
             match effect {
                 Effect::Send { peer, route, frame } => self.send(peer, route, frame, out),
                 Effect::Reply { peer, frames } => self.answer(peer, Way::Letter).frames.extend(frames),
                 Effect::Acknowledge { peer, via, id, digest } => {
-                    let way = match via {
-                        Via::Session(route) => Way::Session(route),
-                        Via::Letter | Via::Mail => Way::Letter,
-                    };
+                    let way = self.way(peer, via);
                     self.answer(peer, way).here.push((id, digest));
                 }
                 Effect::Letter { peer, frames } => out.command(NodeCommand::Letter { peer, frames }),
@@ -426,13 +406,24 @@ impl Room {
                 Effect::Acknowledged { peer, receipt, posts } => {
                     keep_receipt(peer, &receipt, &posts, now, out);
                     for (id, _) in posts.into_iter().filter(|(_, arrival)| *arrival == Arrival::Said) {
-                        out.show(Event::Receipt { who: self.who(peer), id: id.to_string(), state: "device" });
-                        self.notices.push(Notice::State { peer, id, state: State::OnDevice });
+                        self.came(peer, id, State::OnDevice, out);
                     }
                 }
-                Effect::ReadBy { peer, receipt } => keep_receipt(peer, &receipt, &[], now, out),
-                Effect::Expired { peer, id } => out.keep(Record::Expired { peer, id, at_ms: now.wall_ms() }),
-                Effect::AtServer { .. } | Effect::Deposit { .. } | Effect::TellRead { .. } | Effect::LookUp { .. } => {}
+                Effect::ReadBy { peer, receipt } => {
+                    keep_receipt(peer, &receipt, &[], now, out);
+                    if let Claim::Read { stream, up_to } = receipt.claim {
+                        self.read_by(peer, stream, up_to, out);
+                    }
+                }
+                Effect::Expired { peer, id } => {
+                    out.keep(Record::Expired { peer, id, at_ms: now.wall_ms() });
+                    self.came(peer, id, State::Expired, out);
+                }
+                // Comes with the server's receipt, see `mailing`.
+                Effect::AtServer { .. } => {}
+                Effect::Deposit { peer, token, frames } => out.command(NodeCommand::Deposit { peer, token, frames }),
+                Effect::TellRead { peer, via, stream, up_to } => self.tell_read(peer, via, (stream, up_to), now),
+                Effect::LookUp { peer, stream, ranges } => out.look_up(peer, stream, ranges),
                 Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
                 Effect::Pong { peer, via: Via::Session(route), nonce } => {
                     self.notices.push(Notice::Pong { peer, route, nonce });

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use common::identity::PeerId;
 use common::path::Ending;
-use common::session::{MessageId, Route};
+use common::session::{MessageId, Route, StreamId};
 
 use super::{Line, Moment, Room};
 use crate::exit::{Exit, Failure};
@@ -105,6 +105,11 @@ pub trait Task: Send + std::fmt::Debug {
         false
     }
 
+    /// Whose messages does a person read on its front end as they come?
+    fn reads(&self) -> Option<PeerId> {
+        None
+    }
+
     /// Does its front end hear what happens to everybody?
     fn listens(&self) -> bool {
         true
@@ -123,6 +128,17 @@ pub struct Reading {
     pub peer: Option<PeerId>,
 }
 
+/// Posts of ours that somebody has lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookUp {
+    /// Who.
+    pub peer: PeerId,
+    /// In which stream.
+    pub stream: StreamId,
+    /// The first and the last of each range.
+    pub ranges: Vec<(u64, u64)>,
+}
+
 /// What is to be done, in order.
 #[derive(Debug, Default)]
 pub struct Out {
@@ -134,6 +150,8 @@ pub struct Out {
     pub commands: Vec<NodeCommand>,
     /// To read from the store, once the front end has taken what it was told before.
     pub reads: Vec<(FrontId, Reading)>,
+    /// Posts of ours to look for, for [`Happening::Found`](super::Happening::Found).
+    pub lookups: Vec<LookUp>,
     /// Commands that end.
     pub ends: Vec<(FrontId, End)>,
     /// Everything ends.
@@ -154,17 +172,19 @@ impl Out {
         self.events.append(&mut next.events);
         self.commands.append(&mut next.commands);
         self.reads.append(&mut next.reads);
+        self.lookups.append(&mut next.lookups);
         self.ends.append(&mut next.ends);
         self.stop = self.stop.take().or(next.stop);
     }
 
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
-        let Out { records, events, commands, reads, ends, stop, speaker: _ } = self;
+        let Out { records, events, commands, reads, lookups, ends, stop, speaker: _ } = self;
         records.is_empty()
             && events.is_empty()
             && commands.is_empty()
             && reads.is_empty()
+            && lookups.is_empty()
             && ends.is_empty()
             && stop.is_none()
     }
@@ -188,6 +208,11 @@ impl Out {
     /// Asks for entries of the store; they come as [`Signal::Entries`].
     pub fn read(&mut self, reading: Reading) {
         self.reads.extend(self.speaker.map(|speaker| (speaker, reading)));
+    }
+
+    /// Asks for posts of ours.
+    pub(super) fn look_up(&mut self, peer: PeerId, stream: StreamId, ranges: Vec<(u64, u64)>) {
+        self.lookups.push(LookUp { peer, stream, ranges });
     }
 
     /// Ends the task that speaks. The first reason counts.

@@ -258,6 +258,13 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         mbps: Option<Mbps>,
     },
+    /// Our clock or the rendezvous' is wrong.
+    Clock {
+        /// What ours says.
+        ours: Timestamp,
+        /// What the rendezvous says.
+        server: Timestamp,
+    },
     /// A message was taken back before anybody acknowledged it.
     Cancelled {
         /// For whom it was.

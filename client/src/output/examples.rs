@@ -251,6 +251,7 @@ fn examples() -> Vec<Event> {
         Event::Sent { who: bob(), id: message.into(), state: "device" },
         Event::Ran { entry: 1207, who: bob(), id: message.into(), attempt: 1, status: Some(1), again: true },
         Event::Node { change: NodeChange::Started, pid: Some(4711) },
+        Event::Clock { ours: now, server: now + std::time::Duration::from_secs(365 * 86_400) },
         Event::progress("looking for a path", 0.25, None),
         Event::Cancelled { who: bob(), id: message.into(), text: "hello".into() },
         Event::BackedUp(BackedUp { file: "punchline.backup".into(), id: id(1), contacts: 2, messages: 130 }),
@@ -346,6 +347,7 @@ fn examples() -> Vec<Event> {
             | Event::Sent { .. }
             | Event::Ran { .. }
             | Event::Node { .. }
+            | Event::Clock { .. }
             | Event::Progress { .. }
             | Event::Cancelled { .. }
             | Event::BackedUp(_)

@@ -44,6 +44,10 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
         }
         Event::Sent { who, id, state } => Some(format!("{id} {state} ({})", name(who))),
         Event::Ran { who, id, attempt, status, again, .. } => clock(ran(who, id, *attempt, *status, *again)),
+        Event::Clock { server, .. } => {
+            let server = server.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M");
+            clock(format!("your clock or the rendezvous' is wrong: there it is {server}. Set yours, if it is that"))
+        }
         Event::Node { change, pid } => Some(node(*change, *pid)),
         Event::Progress { .. } => None,
         Event::Cancelled { who, text, .. } => Some(format!("Taken back from {}: {}", name(who), excerpt(text))),

@@ -46,7 +46,7 @@ fn many_front_ends_use_one_connection() {
         }
         let ping = alice.command(&["ping", "bob"])?;
         assert_eq!((&ping["event"], &ping["route"]), (&json!("summary"), &json!("direct")));
-        assert_eq!(bob.command(&["msg", "alice", "to both of you"])?["state"], "device");
+        assert_eq!(bob.command(&["msg", "alice", "to both of you", "--wait", "device"])?["state"], "device");
         for chat in [&mut first, &mut second] {
             chat.expect_that("Bob's line", SOON, |event| event["text"] == "to both of you");
             chat.end_of_input();
@@ -113,14 +113,14 @@ fn a_command_is_run_for_each_message_once_over_restarts() {
         let on = ["on", "message", "--shell", "--exec", &script];
         let mut follower = bob.start(&on)?;
         follower.expect("started", SOON);
-        assert_eq!(alice.command(&["msg", "bob", "one $(touch /oops)"])?["state"], "device");
+        assert_eq!(alice.command(&["msg", "bob", "one $(touch /oops)", "--wait", "device"])?["state"], "device");
         assert_eq!(follower.expect("ran", SOON).event["status"], 0);
         follower.kill();
         // What comes while nobody follows is not lost.
-        assert_eq!(alice.command(&["msg", "bob", "two"])?["state"], "device");
+        assert_eq!(alice.command(&["msg", "bob", "two", "--wait", "device"])?["state"], "device");
         let mut follower = bob.start(&on)?;
         follower.expect("ran", SOON);
-        assert_eq!(alice.command(&["msg", "bob", "three"])?["state"], "device");
+        assert_eq!(alice.command(&["msg", "bob", "three", "--wait", "device"])?["state"], "device");
         follower.expect("ran", SOON);
         assert_eq!(ran(), "one $(touch /oops)\ntwo\nthree\n");
         let mut second = bob.start(&on)?;

@@ -1,6 +1,7 @@
 //! Stories of Alice and Bob across real processes and real NATs.
 #![cfg(target_os = "linux")]
 
+mod absent;
 mod background;
 mod explained;
 mod hostile;

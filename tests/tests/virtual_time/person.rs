@@ -294,7 +294,7 @@ impl Person {
             self.note(|| format!("{event:?}"), now);
             match event {
                 Shown::Message { dir: Direction::In, text, .. } => self.seen.heard.push(text),
-                Shown::Receipt { .. } => self.seen.delivered += 1,
+                Shown::Receipt { state: "device", .. } => self.seen.delivered += 1,
                 Shown::Path { kind, reason, .. } => {
                     self.seen.lost = 0;
                     self.seen.paths.push((now, kind, reason));
