@@ -15,7 +15,10 @@
 //!
 //! Nothing is sent, shown or acknowledged before it is in the [`store`]: what an input leads to is one transaction first.
 //!
-//! Limits: what somebody who is offline has not got waits here, not at the server. One process is online with one data folder at a
+//! What goes to somebody who is away is sealed to a prekey and waits at the rendezvous; the room of [`online`] has the receipts, the
+//! messenger the decisions, the node the envelopes.
+//!
+//! Limits: one process is online with one data folder at a
 //! time; the others use it where there are Unix sockets, and cannot elsewhere.
 
 pub mod cli;

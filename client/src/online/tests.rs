@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 mod explaining;
 mod fronts;
+mod mailing;
 
 use super::*;
 use crate::cli::{self, Cli};
