@@ -1,6 +1,8 @@
 //! Secrets that must not stay.
 
-use common::prekey::{Prekey, PrekeyId, PrekeySecret};
+use common::prekey::{Keyring, Prekey, PrekeyId, PrekeySecret};
+use common::seal::{MAIL, SealError};
+use common::session::PeerFrame;
 
 use super::*;
 
@@ -55,6 +57,30 @@ fn nothing_of_a_removed_secret_stays_in_any_file() {
     let left: Vec<u8> = (1..=150).filter(|n| stands_in(&after, *n)).collect();
     assert!(left.is_empty(), "{left:?}");
     assert!((151..=200).all(|n| stands_in(&after, n)), "the others are still there");
+}
+
+/// Who takes the device opens nothing of what came under keys that are gone, though they have the identity, too.
+#[test]
+fn what_was_sealed_to_a_prekey_that_is_gone_does_not_open_with_what_is_on_disk() {
+    let (alice, bob) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.keep(&[Record::Prekeys(vec![secret(1), secret(2)])]).expect("kept");
+    let words = [PeerFrame::Post(post(1, text("meet me at noon")))];
+    let seal = |n: u8| {
+        let to = secret(n).public(&bob);
+        common::seal::seal(&alice, bob.peer_id(), Some(&to), MAIL, &words, [n; 32]).expect("short")
+    };
+    let (old, new) = (seal(1), seal(2));
+    let open = |envelope: &[u8]| {
+        let keyring = Keyring::new(folder.open().prekeys().expect("read"));
+        common::seal::open(&bob, &keyring, alice.peer_id(), MAIL, envelope).map(|opened| opened.frames.len())
+    };
+    assert_eq!((open(&old), open(&new)), (Ok(1), Ok(1)));
+    store.keep(&[Record::PrekeysGone(vec![secret(1).id])]).expect("kept");
+    drop(store);
+    assert_eq!((open(&old), open(&new)), (Err(SealError::UnknownPrekey), Ok(1)));
+    assert!(!stands_in(&all_files(&folder), 1) && stands_in(&all_files(&folder), 2));
 }
 
 #[test]
