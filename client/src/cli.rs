@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use asked::{Chat, Goal, Msg, Netcheck, Ping, Speed, Tail, Why};
+pub use asked::{Chat, Delete, Edit, Goal, Msg, Netcheck, Patience, Ping, React, Read, Reply, Speed, Tail, Why};
 
 use crate::exit::Exit;
 use crate::output::Mode;
@@ -106,11 +106,52 @@ the background. What goes wrong there stands in node.log in the data folder.")]
 Examples:
   punchline msg Bob 'the build is done'
   make 2>&1 | tail -n 5 | punchline msg Bob --wait device --timeout 60
+  punchline msg Bob 'lunch?' --expire 2h
 
 Without TEXT, or with -, the text comes from standard input. Prints the message's id and how far it
 has come: with exit code 0 as far as was asked for, with 3 if the contact is offline, with 6 if it
 took too long. In both cases the message waits, and goes when you are both online.")]
     Msg(Msg),
+    /// Answer a message
+    #[command(after_help = "\
+Examples:
+  punchline reply 6f1d0c7c 'at noon'
+  date | punchline reply 6f1d
+
+The digits are the first ones of the id that `history` shows, four or more. To whom it goes follows
+from the message; the rest is as with `msg`.")]
+    Reply(Reply),
+    /// Change what a message of yours says
+    #[command(after_help = "\
+Example:
+  punchline edit 6f1d0c7c 'the build is not done'
+
+Both of you see that it was edited. Whoever has read it has read it.")]
+    Edit(Edit),
+    /// Delete a message of yours, here and at the contact's
+    #[command(after_help = "\
+Example:
+  punchline delete 6f1d0c7c
+
+The words go from your history, and from the contact's when their client hears of it; that there was
+a message stays. Whoever has read it has read it. What is not delivered yet, `outbox cancel` takes
+back.")]
+    Delete(Delete),
+    /// React to a message, or take that back
+    #[command(after_help = "\
+Examples:
+  punchline react 6f1d0c7c 👍
+  punchline react 6f1d0c7c
+
+Each of you has one reaction to a message; a new one takes the place of the last.")]
+    React(React),
+    /// Mark all that a contact has said as read
+    #[command(after_help = "\
+Example:
+  punchline read Bob
+
+If punchline is online the contact hears of it now, else when it is.")]
+    Read(Read),
     /// Follow all that is said, and what becomes of it
     #[command(after_help = "\
 Examples:
@@ -137,6 +178,9 @@ Examples:
   punchline chat Bob
   echo 'the build is done' | punchline chat Bob
 
+A line that begins with / is a command: /reply ID TEXT, /edit ID TEXT, /delete ID, /react ID EMOJI
+(without one, yours is taken back). ID is what stands behind each message, four digits or more. To
+say something that begins with /, begin with //.
 Lines typed before the connection stands wait for it. At the end of the input (Ctrl-D) it waits for
 the receipts that are still out, and says what was not delivered.")]
     Chat(Chat),
@@ -147,7 +191,8 @@ Examples:
   punchline history Bob --last 500
   punchline history Bob --all --json
 
-Oldest first. A message of yours that no receipt came back for says (queued).")]
+Oldest first. A message of yours that no receipt came back for says (queued). Behind each one are the
+first digits of its id, for `reply`, `edit`, `delete` and `react`.")]
     History(History),
     /// Find words in what was ever said
     #[command(after_help = "\

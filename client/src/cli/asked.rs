@@ -30,13 +30,9 @@ pub enum Goal {
     Read,
 }
 
-/// `msg`
-#[derive(Debug, Clone, Args, Serialize, Deserialize)]
-pub struct Msg {
-    /// A contact: name or id
-    pub peer: String,
-    /// What to say; - or nothing: from standard input
-    pub text: Option<String>,
+/// How long a command that says something waits, and for what.
+#[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
+pub struct Patience {
     /// How far it is to come
     #[arg(long, value_enum, default_value = "server", value_name = "STATE")]
     #[serde(default)]
@@ -45,6 +41,88 @@ pub struct Msg {
     #[arg(short, long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     #[serde(rename = "timeout_s", default = "fifteen", with = "span")]
     pub timeout: Duration,
+}
+
+/// `msg`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct Msg {
+    /// A contact: name or id
+    pub peer: String,
+    /// What to say; - or nothing: from standard input
+    pub text: Option<String>,
+    /// Do not deliver it any more after this time, such as 90s, 30m, 2h or 7d
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    #[serde(rename = "expires_s", default, skip_serializing_if = "Option::is_none", with = "whole_seconds")]
+    pub expire: Option<Duration>,
+    /// For what to wait.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub patience: Patience,
+}
+
+/// `reply`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct Reply {
+    /// Which message, yours or theirs: its id as `history` shows it, or its first four digits or more
+    #[arg(value_name = "ID")]
+    pub message: String,
+    /// What to say; - or nothing: from standard input
+    pub text: Option<String>,
+    /// Do not deliver it any more after this time, such as 90s, 30m, 2h or 7d
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    #[serde(rename = "expires_s", default, skip_serializing_if = "Option::is_none", with = "whole_seconds")]
+    pub expire: Option<Duration>,
+    /// For what to wait.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub patience: Patience,
+}
+
+/// `edit`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct Edit {
+    /// Which message of yours: its id as `history` shows it, or its first four digits or more
+    #[arg(value_name = "ID")]
+    pub message: String,
+    /// What it is to say; - or nothing: from standard input
+    pub text: Option<String>,
+    /// For what to wait.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub patience: Patience,
+}
+
+/// `delete`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct Delete {
+    /// Which message of yours: its id as `history` shows it, or its first four digits or more
+    #[arg(value_name = "ID")]
+    pub message: String,
+    /// For what to wait.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub patience: Patience,
+}
+
+/// `react`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct React {
+    /// Which message, yours or theirs: its id as `history` shows it, or its first four digits or more
+    #[arg(value_name = "ID")]
+    pub message: String,
+    /// The reaction; without one, yours is taken back
+    pub emoji: Option<String>,
+    /// For what to wait.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub patience: Patience,
+}
+
+/// `read`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct Read {
+    /// A contact: name or id
+    pub peer: String,
 }
 
 /// `tail`
@@ -160,6 +238,44 @@ fn bounded(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|span| bounds.contains(span))
 }
 
+/// How long a message lives: a number with its unit.
+fn life(text: &str) -> Result<Duration, String> {
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => 0,
+    };
+    let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u64>().ok());
+    let life = number.and_then(|number| number.checked_mul(unit)).and_then(bounded_life);
+    life.ok_or_else(|| format!("a number with s, m, h or d, such as 90s, 30m, 2h or 7d: {LIFE}"))
+}
+
+const LIFE: &str = "from one second to 365 days";
+
+fn bounded_life(seconds: u64) -> Option<Duration> {
+    (1..=365 * 86_400).contains(&seconds).then_some(Duration::from_secs(seconds))
+}
+
+/// The life of a message in JSON: whole seconds, in the same bounds.
+mod whole_seconds {
+    use serde::de::Error;
+
+    use super::*;
+
+    #[expect(clippy::ref_option, reason = "serde gives a reference")]
+    pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        span.map(|span| span.as_secs()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<u64>::deserialize(deserializer)?;
+        let life = |seconds| bounded_life(seconds).ok_or_else(|| D::Error::custom(format!("whole seconds, {LIFE}")));
+        seconds.map(life).transpose()
+    }
+}
+
 /// As long as the other side will measure.
 fn each_way(text: &str) -> Result<Duration, String> {
     let span = seconds(text).ok().filter(|span| *span <= MAX_EACH_WAY);
@@ -202,17 +318,42 @@ mod tests {
     }
 
     #[test]
+    fn the_life_of_a_message_has_a_unit_and_a_bound() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("2h", 7200), ("365d", 31_536_000)] {
+            assert_eq!(life(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "h", "0s", "-1h", "90", "2w", "1.5h", "366d", "18446744073709551615d", "2\u{127}"] {
+            assert!(life(text).is_err(), "{text}");
+        }
+        let asked = |seconds: &Value| serde_json::from_value::<Msg>(json!({"peer": "Bob", "expires_s": seconds}));
+        assert_eq!(asked(&json!(7200)).expect("understood").expire, Some(Duration::from_secs(7200)));
+        for seconds in [json!(0), json!(-1), json!(1e9), json!("2h")] {
+            assert!(asked(&seconds).is_err(), "{seconds}");
+        }
+    }
+
+    #[test]
     fn a_request_has_the_defaults_of_the_command_line() {
         fn same<T: Serialize + for<'de> Deserialize<'de>>(typed: &T, asked: Value) {
             let asked: T = serde_json::from_value(asked).expect("understood");
             assert_eq!(serde_json::to_value(typed).expect("JSON"), serde_json::to_value(asked).expect("JSON"));
         }
-        for command in ["chat", "msg", "tail", "ping", "speed", "why", "netcheck"] {
-            let peer = if matches!(command, "tail" | "netcheck") { vec![] } else { vec!["Bob"] };
-            let asked = if peer.is_empty() { json!({}) } else { json!({"peer": "Bob"}) };
+        for command in
+            ["chat", "msg", "reply", "edit", "delete", "react", "read", "tail", "ping", "speed", "why", "netcheck"]
+        {
+            let (peer, asked) = match command {
+                "tail" | "netcheck" => (vec![], json!({})),
+                "reply" | "edit" | "delete" | "react" => (vec!["6f1d"], json!({"message": "6f1d"})),
+                _ => (vec!["Bob"], json!({"peer": "Bob"})),
+            };
             match Cli::parse_from(["punchline", command].into_iter().chain(peer)).command {
                 Command::Chat(typed) => same(&typed, asked),
                 Command::Msg(typed) => same(&typed, asked),
+                Command::Reply(typed) => same(&typed, asked),
+                Command::Edit(typed) => same(&typed, asked),
+                Command::Delete(typed) => same(&typed, asked),
+                Command::React(typed) => same(&typed, asked),
+                Command::Read(typed) => same(&typed, asked),
                 Command::Tail(typed) => same(&typed, asked),
                 Command::Ping(typed) => same(&typed, asked),
                 Command::Speed(typed) => same(&typed, asked),

@@ -1,10 +1,13 @@
 //! `punchline chat PEER`: a line of input is a message; the end of input waits for the receipts.
 
+mod typed;
+
 use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
-use common::session::Content;
+use common::session::{Content, MessageId};
 
+use self::typed::Typed;
 use super::{Context, Online};
 use crate::cli;
 use crate::control::Command;
@@ -26,8 +29,10 @@ pub(crate) struct Chat {
     wait: Duration,
     phase: Phase,
     obstacle: Obstacle,
-    /// Lines that were too long for a message.
+    /// Lines that became nothing: too long for a message, or no command that there is.
     not_sent: usize,
+    /// The message that a command is about is being looked for; what is said about it gets this id.
+    finding: Option<MessageId>,
 }
 
 #[derive(Debug)]
@@ -41,7 +46,7 @@ enum Phase {
 
 impl Chat {
     pub(crate) fn new(peer: PeerId, wait: Duration) -> Self {
-        Chat { peer, wait, phase: Phase::Talking, obstacle: Obstacle::default(), not_sent: 0 }
+        Chat { peer, wait, phase: Phase::Talking, obstacle: Obstacle::default(), not_sent: 0, finding: None }
     }
 
     fn outstanding(&self, room: &Room) -> usize {
@@ -67,13 +72,18 @@ impl Chat {
         }
     }
 
+    fn not_sent(&mut self, id: MessageId, reason: String, room: &Room, out: &mut Out) {
+        out.tell(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), text: None, reason });
+        self.not_sent += 1;
+    }
+
     /// How it ends if it ends now.
     fn verdict(&self, room: &Room) -> End {
         // Whoever is away will have what the server has signed for.
         match (room.messenger().unsecured(self.peer).len(), self.not_sent) {
             (0, 0) => Ok(Exit::Done),
-            (0, 1) => Err(Failure::other("one line was too long and was not sent")),
-            (0, lines) => Err(Failure::other(format!("{lines} lines were too long and were not sent"))),
+            (0, 1) => Err(Failure::other("one line was not sent")),
+            (0, lines) => Err(Failure::other(format!("{lines} lines were not sent"))),
             (messages, _) => {
                 let mut failure = self.obstacle.failure(&room.name(self.peer));
                 let were = if messages == 1 { "1 message was".to_owned() } else { format!("{messages} messages were") };
@@ -90,15 +100,25 @@ impl Task for Chat {
             Signal::Started => out.command(NodeCommand::Want(self.peer)),
             Signal::Node(event) => self.node(event, out, room),
             Signal::Line { line: Line::Text(text), .. } if text.trim().is_empty() => {}
-            Signal::Line { line: Line::Text(text), id } => {
-                let content = Content::Text { text: text.clone(), reply_to: None };
-                room.say(self.peer, id, content, now, out);
-            }
+            Signal::Line { line: Line::Text(text), id } => match typed::understand(text) {
+                Ok(Typed::Text(text)) => {
+                    let content = Content::Text { text: text.to_owned(), reply_to: None };
+                    room.say(self.peer, id, content, None, now, out);
+                }
+                Ok(Typed::About(about)) => {
+                    self.finding = Some(id);
+                    out.find(self.peer, about);
+                }
+                Err(reason) => self.not_sent(id, reason, room, out),
+            },
             Signal::Line { line: Line::TooLong(length), id } => {
-                let reason = Refusal::TooLong { length: *length }.to_string();
-                out.tell(Event::Undelivered { who: room.who(self.peer), id: id.to_string(), text: None, reason });
-                self.not_sent += 1;
+                self.not_sent(id, Refusal::TooLong { length: *length }.to_string(), room, out);
             }
+            Signal::Named(found) => match (self.finding.take(), found) {
+                (Some(id), Ok(content)) => room.say(self.peer, id, content.clone(), None, now, out),
+                (Some(id), Err(failure)) => self.not_sent(id, failure.message.clone(), room, out),
+                (None, _) => {}
+            },
             Signal::EndOfInput => self.end_of_input(room, now, out),
             Signal::State { .. } | Signal::OutboxChanged
                 if matches!(self.phase, Phase::Closing { .. }) && self.outstanding(room) == 0 =>
@@ -145,6 +165,6 @@ impl Task for Chat {
     }
 
     fn takes_input(&self, room: &Room) -> bool {
-        matches!(self.phase, Phase::Talking) && room.messenger().has_room(self.peer)
+        matches!(self.phase, Phase::Talking) && self.finding.is_none() && room.messenger().has_room(self.peer)
     }
 }

@@ -16,6 +16,8 @@ mod online;
 mod outbox;
 mod passphrase;
 mod ping;
+mod read;
+mod remark;
 mod restore;
 mod run;
 mod search;
@@ -38,7 +40,7 @@ use common::link::Link;
 use jiff::Timestamp;
 
 use crate::cli::{Cli, Command};
-use crate::control::Greeting;
+use crate::control::{Command as Request, Greeting};
 use crate::data::{Config, Contacts, DataDir};
 use crate::exit::{Exit, Failure};
 use crate::online::End;
@@ -134,6 +136,11 @@ pub async fn execute(cli: Cli, started: Instant, printer: &mut Printer) -> End {
         Command::Up => return up::up(context).await,
         Command::Down => return up::down(context).await,
         Command::Msg(arguments) => return msg::execute(context, arguments).await,
+        Command::Reply(arguments) => return remark::execute(context, Request::Reply(arguments)).await,
+        Command::Edit(arguments) => return remark::execute(context, Request::Edit(arguments)).await,
+        Command::Delete(arguments) => return remark::execute(context, Request::Delete(arguments)).await,
+        Command::React(arguments) => return remark::execute(context, Request::React(arguments)).await,
+        Command::Read(arguments) => return read::execute(context, arguments).await,
         Command::Tail(arguments) => return tail::execute(context, arguments).await,
         Command::On(arguments) => return on::execute(context, arguments).await,
         Command::Chat(arguments) => return chat::execute(context, arguments).await,

@@ -1,4 +1,5 @@
-//! `punchline msg PEER TEXT`: says one thing, and waits until it has come as far as was asked for.
+//! `punchline msg PEER TEXT`, and what all commands have in common that say one thing: they wait until it has come as far as was
+//! asked for.
 
 use std::io::{IsTerminal, Read};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use common::identity::PeerId;
 use common::session::{Content, MAX_TEXT, MessageId};
 
 use super::{Context, Online};
-use crate::cli::{self, Goal};
+use crate::cli::{self, Goal, Patience};
 use crate::control::Command;
 use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
@@ -22,23 +23,27 @@ const DEPOSIT: Duration = Duration::from_secs(3);
 pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Msg) -> End {
     let online = Online::load(&context.data)?;
     arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
-    let given = arguments.text.take().filter(|text| text != "-");
-    let text = given.map_or_else(from_input, Ok)?;
+    arguments.text = Some(text(arguments.text)?);
+    online.stay(context, Command::Msg(arguments)).await
+}
+
+/// What is to be said: as it was given, or else from standard input.
+pub(super) fn text(given: Option<String>) -> Result<String, Failure> {
+    let text = given.filter(|text| text != "-").map_or_else(from_input, Ok)?;
     if text.trim().is_empty() {
         return Err(Failure::usage("there is nothing to say: give the text, or write it to standard input"));
     }
     if text.len() > MAX_TEXT {
         return Err(Failure::usage(Refusal::TooLong { length: text.len() }.to_string()));
     }
-    arguments.text = Some(text);
-    online.stay(context, Command::Msg(arguments)).await
+    Ok(text)
 }
 
 /// All of standard input, without the end of its last line.
 fn from_input() -> Result<String, Failure> {
     let input = std::io::stdin();
     if input.is_terminal() {
-        return Err(Failure::usage("say what: punchline msg PEER TEXT, or write it to standard input"));
+        return Err(Failure::usage("say what: give the TEXT, or write it to standard input"));
     }
     let mut bytes = Vec::new();
     // One more than fits, so that too much is noticed; the rest is not read.
@@ -53,7 +58,9 @@ fn from_input() -> Result<String, Failure> {
 pub(crate) struct Msg {
     peer: PeerId,
     id: MessageId,
-    text: Option<String>,
+    /// What is still to be said.
+    content: Option<Content>,
+    life: Option<Duration>,
     goal: Goal,
     timeout: Duration,
     give_up_at: Option<Instant>,
@@ -63,18 +70,25 @@ pub(crate) struct Msg {
 }
 
 impl Msg {
-    pub(crate) fn new(peer: PeerId, id: MessageId, arguments: &cli::Msg) -> Self {
+    pub(crate) fn new(peer: PeerId, id: MessageId, content: Content, patience: Patience) -> Self {
+        let Patience { wait: goal, timeout } = patience;
         Msg {
             peer,
             id,
-            text: arguments.text.clone(),
-            goal: arguments.wait,
-            timeout: arguments.timeout,
+            content: Some(content),
+            life: None,
+            goal,
+            timeout,
             give_up_at: None,
             reached: State::Queued,
             obstacle: Obstacle::default(),
             refused: None,
         }
+    }
+
+    /// It shall not go any more after this time.
+    pub(crate) fn expiring(self, life: Option<Duration>) -> Self {
+        Msg { life, ..self }
     }
 
     fn node(&mut self, event: &NodeEvent, room: &Room, now: Moment, out: &mut Out) {
@@ -126,8 +140,9 @@ impl Task for Msg {
         match signal {
             Signal::Started => {
                 self.give_up_at = Some(now.at + self.timeout);
-                let text = self.text.take().unwrap_or_default();
-                room.say(self.peer, self.id, Content::Text { text, reply_to: None }, now, out);
+                if let Some(content) = self.content.take() {
+                    room.say(self.peer, self.id, content, self.life, now, out);
+                }
             }
             Signal::Node(event) => self.node(event, room, now, out),
             Signal::State { peer, id, state } if peer == self.peer && id == self.id => {

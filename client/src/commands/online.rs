@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use common::identity::{Identity, PeerId};
+use common::session::{Content, MessageId};
 use common::tls::Certificate;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep};
 
-use super::{Context, chat, joined, msg, netcheck, peer, ping, run, speed, tail, why};
+use super::{Context, chat, joined, msg, netcheck, peer, ping, read, remark, run, speed, tail, why};
+use crate::cli::{Delete, Edit, Patience, React, Reply};
 use crate::control::{self, Command, Form, Front, Request, Show, attend};
 use crate::data::{Config, Contacts, DataDir, DataError, Lock, Status};
 use crate::exit::Failure;
@@ -128,16 +130,30 @@ pub(super) fn request(command: Command, context: &Context<'_>) -> Request {
 
 /// On the node's side: what a command becomes.
 fn make(making: Making<'_>) -> Result<(Option<Who>, Box<dyn Task>), Failure> {
-    let Making { front, request, id, own, lan, room } = making;
-    let who = request.command.peer().map(|asked| peer(room.contacts(), own, asked)).transpose()?;
+    let Making { front, request, id, own, lan, room, store } = making;
+    let mut said = None;
+    let who = match remark::about(&request.command)? {
+        Some(about) => {
+            let (with, content) = about.find(store, None)?;
+            said = Some(content);
+            Some(peer(room.contacts(), own, &with.to_string())?)
+        }
+        None => request.command.peer().map(|asked| peer(room.contacts(), own, asked)).transpose()?,
+    };
     let with = who.as_ref().map_or(own, |who| who.peer);
     let relay_only = room.status().relay_only;
     let task: Box<dyn Task> = match &request.command {
         Command::Chat(arguments) => Box::new(chat::Chat::new(with, arguments.wait)),
-        Command::Msg(arguments) if arguments.text.is_none() => {
-            return Err(Failure::usage("a message needs its `text`; see docs/json.md"));
+        Command::Msg(arguments) => {
+            let text = arguments.text.clone().ok_or_else(|| Failure::usage(remark::NEEDS_TEXT))?;
+            let content = Content::Text { text, reply_to: None };
+            Box::new(msg::Msg::new(with, id, content, arguments.patience).expiring(arguments.expire))
         }
-        Command::Msg(arguments) => Box::new(msg::Msg::new(with, id, arguments)),
+        Command::Reply(Reply { patience, expire, .. }) => said_about(with, id, said, *patience, *expire)?,
+        Command::Edit(Edit { patience, .. })
+        | Command::Delete(Delete { patience, .. })
+        | Command::React(React { patience, .. }) => said_about(with, id, said, *patience, None)?,
+        Command::Read(_) => Box::new(read::Read::new(room.who(with), store)?),
         Command::Ping(arguments) => Box::new(ping::Ping::new(with, front, request.show.age(), arguments)),
         Command::Why(arguments) => Box::new(why::Why::new(with, arguments.timeout)),
         Command::Speed(_) if relay_only => return Err(Failure::usage(speed::ONLY_RELAYED)),
@@ -151,6 +167,17 @@ fn make(making: Making<'_>) -> Result<(Option<Who>, Box<dyn Task>), Failure> {
         Command::Down => return Err(Failure::other("this node cannot be stopped in this way")),
     };
     Ok((who, task))
+}
+
+fn said_about(
+    peer: PeerId,
+    id: MessageId,
+    content: Option<Content>,
+    patience: Patience,
+    life: Option<Duration>,
+) -> Result<Box<dyn Task>, Failure> {
+    let content = content.ok_or_else(|| Failure::other("this command is about no message"))?;
+    Ok(Box::new(msg::Msg::new(peer, id, content, patience).expiring(life)))
 }
 
 /// A contact, or by its id somebody who is none any more.

@@ -5,11 +5,9 @@ use jiff::Timestamp;
 use super::{Context, Stop, kept, who};
 use crate::cli::{Outbox, OutboxAction};
 use crate::exit::Failure;
+use crate::online::{digits, only};
 use crate::output::{Event, sanitize};
 use crate::store::{Message, NotCancelled};
-
-/// Digits of an id that must be given at least.
-const SHORTEST: usize = 4;
 
 pub(super) fn execute(context: &mut Context<'_>, arguments: Outbox) -> Result<(), Stop> {
     let (contacts, mut store) = (context.data.contacts()?, context.data.messages()?);
@@ -37,19 +35,14 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: Outbox) -> Result<()
 }
 
 /// The one message that these digits begin.
-fn named(waiting: Vec<Message>, digits: &str) -> Result<Message, Failure> {
-    let digits = digits.trim().to_lowercase();
-    if digits.len() < SHORTEST {
-        return Err(Failure::usage(format!("give at least {SHORTEST} digits of the id; `punchline outbox` shows it")));
-    }
-    let mut named = waiting.into_iter().filter(|message| message.id.to_string().starts_with(&digits));
-    match (named.next(), named.next()) {
-        (Some(message), None) => Ok(message),
-        (Some(_), Some(_)) => Err(Failure::usage("several messages begin with these digits; give more of them")),
-        (None, _) => Err(Failure::usage(format!(
+fn named(waiting: Vec<Message>, typed: &str) -> Result<Message, Failure> {
+    let digits = digits(typed)?;
+    let named = only(waiting.into_iter().filter(|message| message.id.to_string().starts_with(&digits)))?;
+    named.ok_or_else(|| {
+        Failure::usage(format!(
             "no message that waits has an id that begins with {}; `punchline outbox` lists them, and what has a receipt \
              cannot be taken back",
             sanitize::line(&digits)
-        ))),
-    }
+        ))
+    })
 }

@@ -12,6 +12,8 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
     };
     let rendezvous = context.data.config()?.map(|config| config.rendezvous.authority());
     let contacts = context.data.contacts()?.iter().count();
+    // Without contacts there may be no database, and nothing is made for looking.
+    let unread = if contacts > 0 { context.data.messages()?.unread()? } else { Vec::new() };
     let holder = context.data.holder()?;
     // A file without a holder was left behind by a node that was killed, and one of another process by the one before.
     let (running, pid, told) = match holder {
@@ -35,6 +37,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<(), Stop> {
         id: identity.peer_id(),
         rendezvous,
         contacts,
+        unread: unread.into_iter().map(|(_, count)| count).sum(),
         pid,
         state: told.as_ref().map(|status| status.state),
         since: told.as_ref().map(|status| status.since),

@@ -54,6 +54,16 @@ pub enum Command {
     Chat(cli::Chat),
     /// Says one thing.
     Msg(cli::Msg),
+    /// Answers a message.
+    Reply(cli::Reply),
+    /// Changes one of ours.
+    Edit(cli::Edit),
+    /// Deletes one of ours.
+    Delete(cli::Delete),
+    /// Reacts to one.
+    React(cli::React),
+    /// Marks what a contact has said as read.
+    Read(cli::Read),
     /// Measures a path.
     Ping(cli::Ping),
     /// Explains a path.
@@ -76,14 +86,17 @@ impl Command {
         matches!(self, Command::Chat(_))
     }
 
-    /// The contact that it is about.
+    /// The contact that it is about, if it names one.
     pub fn peer(&self) -> Option<&str> {
         match self {
             Command::Chat(cli::Chat { peer, .. })
             | Command::Msg(cli::Msg { peer, .. })
+            | Command::Read(cli::Read { peer })
             | Command::Ping(cli::Ping { peer, .. })
             | Command::Why(cli::Why { peer, .. })
             | Command::Speed(cli::Speed { peer, .. }) => Some(peer),
+            // With whom a message was follows from the message.
+            Command::Reply(_) | Command::Edit(_) | Command::Delete(_) | Command::React(_) => None,
             Command::Netcheck(_) | Command::Tail(_) | Command::Watch | Command::Down => None,
         }
     }

@@ -58,6 +58,8 @@ pub struct Making<'a> {
     pub lan: bool,
     /// What all tasks share.
     pub room: &'a Room,
+    /// What was said.
+    pub store: &'a mut Store,
 }
 
 /// Makes the task for a command, and says with whom it has to do.
@@ -282,7 +284,7 @@ impl Driver {
         let mut next = Some(out);
         while let Some(mut out) = next.take() {
             self.engine.flush(now(), &mut out);
-            let Out { records, events, commands, reads, lookups, ends, stop, .. } = out;
+            let Out { records, events, commands, reads, lookups, finds, ends, stop, .. } = out;
             if !records.is_empty() {
                 tokio::task::block_in_place(|| self.store.keep(&records)).map_err(|error| Err(error.into()))?;
             }
@@ -314,6 +316,10 @@ impl Driver {
                     }
                     reading => self.fronts.reads(front, reading),
                 }
+            }
+            for (front, peer, about) in finds {
+                let found = about.find(&self.store, Some(peer)).map(|(_, content)| content);
+                after.append(self.engine.handle(Happening::Named(front, found), now()));
             }
             for orphan in self.fronts.orphans() {
                 after.append(self.engine.handle(Happening::Interrupted(orphan), now()));
@@ -367,8 +373,8 @@ impl Driver {
         }
         let made = self.fronts.admit(connection, request).and_then(|front| {
             let id = MessageId(crate::random::bytes()?);
-            let (own, lan, room) = (self.own, self.lan, self.engine.room());
-            let (who, task) = (self.make)(Making { front, request, id, own, lan, room })?;
+            let (own, lan, room, store) = (self.own, self.lan, self.engine.room(), &mut self.store);
+            let (who, task) = (self.make)(Making { front, request, id, own, lan, room, store })?;
             Ok((front, who, task))
         });
         let (front, who, task) = match made {

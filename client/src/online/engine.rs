@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
 use common::prekey::{Prekey, PrekeySecret};
-use common::session::{MessageId, Post, StreamId};
+use common::session::{Content, MessageId, Post, StreamId};
 
 use super::room::Notice;
 use super::{FrontId, Line, Moment, Out, Room, Signal, Task, To};
@@ -52,6 +52,8 @@ pub enum Happening {
     Kept,
     /// The answer to one of [`Out::reads`], and the number after which to go on.
     Entries(FrontId, Vec<Entry>, i64),
+    /// The answer to one of [`Out::finds`].
+    Named(FrontId, Result<Content, Failure>),
     /// The time of [`Engine::poll_wakeup`] has come.
     Wakeup,
 }
@@ -129,6 +131,7 @@ impl Engine {
             Happening::Entries(front, entries, up_to) => {
                 self.one(front, Signal::Entries { entries: &entries, up_to }, now, out);
             }
+            Happening::Named(front, found) => self.one(front, Signal::Named(&found), now, out),
             Happening::Wakeup => {
                 self.room.handle_timeout(now, out);
                 let due = |task: &dyn Task| task.poll_wakeup().is_some_and(|at| at <= now.at);

@@ -7,13 +7,16 @@
 //!
 //! A [`Host`] feeds the engine from the real world. Front ends reach it over [`crate::control`], also the one in its own process.
 
+mod about;
 mod drive;
 mod engine;
 mod fronts;
 mod input;
 mod mailing;
 mod picture;
+mod reading;
 mod room;
+mod showing;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+pub use about::{About, Remark, digits, only};
 pub use drive::{Host, Make, Making, PAGE, Setup};
 pub use engine::{Engine, Happening};
 pub use input::Line;

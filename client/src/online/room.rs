@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use common::identity::{Identity, PeerId};
 use common::receipt::{Claim, MAX_CLAIMED, Receipt};
 use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, Via};
-use jiff::Timestamp;
 
 use super::mailing::Mailing;
-use super::{Moment, Out};
+use super::{Moment, Out, showing};
 use crate::data::{Contacts, SessionStatus, State as Standing, Status};
 use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed, Stream};
 use crate::node::{Entrance, Introducer, NodeCommand, NodeEvent, SessionId};
@@ -153,26 +152,30 @@ impl Room {
         }
     }
 
-    /// Says something.
-    pub fn say(&mut self, peer: PeerId, id: MessageId, content: Content, now: Moment, out: &mut Out) {
+    /// Says something, which shall not go any more after `life`.
+    pub fn say(
+        &mut self,
+        peer: PeerId,
+        id: MessageId,
+        content: Content,
+        life: Option<Duration>,
+        now: Moment,
+        out: &mut Out,
+    ) {
         let at_ms = now.wall_ms();
-        self.feed(Input::Say { peer, id, at_ms, content, expires: None }, now, out);
+        let expires = life.and_then(|life| now.at.checked_add(life));
+        self.feed(Input::Say { peer, id, at_ms, content, expires }, now, out);
+        let until = life.map(|life| at_ms.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)));
+        until.into_iter().for_each(|until| showing::keep_until(out, id, until));
     }
 
     /// What we said is kept, and shown.
     fn said(&mut self, peer: PeerId, post: Post, now: Moment, out: &mut Out) {
         out.keep(Record::Said { peer, post: post.clone(), expires_ms: None });
         self.note_said(peer, &post);
-        let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { return };
-        let waiting = self.messenger.relies_on(peer).is_none().then_some(true);
-        out.show(Event::Message {
-            dir: Direction::Out,
-            who: self.who(peer),
-            id: id.to_string(),
-            text,
-            at: from_millis(at_ms).unwrap_or(now.wall),
-            waiting,
-        });
+        let waiting = self.messenger.relies_on(peer).is_none();
+        let shown = showing::event(Direction::Out, self.who(peer), post, waiting, now.wall);
+        shown.into_iter().for_each(|event| out.show(event));
     }
 
     /// Goes on where an earlier process stood with this peer.
@@ -392,16 +395,8 @@ impl Room {
                 Effect::Said { peer, post } => self.said(peer, post, now, out),
                 Effect::Incoming { peer, post } => {
                     out.keep(Record::Heard { peer, post: post.clone() });
-                    let Post { id, at_ms, content: Content::Text { text, .. }, .. } = post else { continue };
-                    out.show(Event::Message {
-                        dir: Direction::In,
-                        who: self.who(peer),
-                        id: id.to_string(),
-                        text,
-                        // A time that no calendar has is replaced by ours.
-                        at: from_millis(at_ms).unwrap_or(now.wall),
-                        waiting: None,
-                    });
+                    let shown = showing::event(Direction::In, self.who(peer), post, false, now.wall);
+                    shown.into_iter().for_each(|event| out.show(event));
                 }
                 Effect::Acknowledged { peer, receipt, posts } => {
                     keep_receipt(peer, &receipt, &posts, now, out);
@@ -455,8 +450,4 @@ fn keep_receipt(peer: PeerId, receipt: &Receipt, of: &[(MessageId, Arrival)], no
         }
         Claim::Read { stream, up_to } => Record::ReadByPeer { peer, stream: *stream, up_to: *up_to, at_ms, proof },
     });
-}
-
-fn from_millis(at_ms: u64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(i64::try_from(at_ms).ok()?).ok()
 }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use common::identity::PeerId;
 use common::path::Ending;
-use common::session::{MessageId, Route, StreamId};
+use common::session::{Content, MessageId, Route, StreamId};
 
-use super::{Line, Moment, Room};
+use super::{About, Line, Moment, Room};
 use crate::exit::{Exit, Failure};
 use crate::messenger::Refusal;
 use crate::node::{NodeCommand, NodeEvent};
@@ -82,6 +82,8 @@ pub enum Signal<'a> {
         /// The number after which to go on.
         up_to: i64,
     },
+    /// What was asked for with [`Out::find`]: what is to be said, or why it cannot be.
+    Named(&'a Result<Content, Failure>),
     /// The time that [`Task::poll_wakeup`] named has come.
     Wakeup,
 }
@@ -152,6 +154,8 @@ pub struct Out {
     pub reads: Vec<(FrontId, Reading)>,
     /// Posts of ours to look for, for [`Happening::Found`](super::Happening::Found).
     pub lookups: Vec<LookUp>,
+    /// To find in the conversation with this peer, after keeping.
+    pub finds: Vec<(FrontId, PeerId, About)>,
     /// Commands that end.
     pub ends: Vec<(FrontId, End)>,
     /// Everything ends.
@@ -173,18 +177,20 @@ impl Out {
         self.commands.append(&mut next.commands);
         self.reads.append(&mut next.reads);
         self.lookups.append(&mut next.lookups);
+        self.finds.append(&mut next.finds);
         self.ends.append(&mut next.ends);
         self.stop = self.stop.take().or(next.stop);
     }
 
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
-        let Out { records, events, commands, reads, lookups, ends, stop, speaker: _ } = self;
+        let Out { records, events, commands, reads, lookups, finds, ends, stop, speaker: _ } = self;
         records.is_empty()
             && events.is_empty()
             && commands.is_empty()
             && reads.is_empty()
             && lookups.is_empty()
+            && finds.is_empty()
             && ends.is_empty()
             && stop.is_none()
     }
@@ -213,6 +219,11 @@ impl Out {
     /// Asks for posts of ours.
     pub(super) fn look_up(&mut self, peer: PeerId, stream: StreamId, ranges: Vec<(u64, u64)>) {
         self.lookups.push(LookUp { peer, stream, ranges });
+    }
+
+    /// Asks for the message with this peer that a remark is about; the answer comes as [`Signal::Named`].
+    pub fn find(&mut self, peer: PeerId, about: About) {
+        self.finds.extend(self.speaker.map(|speaker| (speaker, peer, about)));
     }
 
     /// Ends the task that speaks. The first reason counts.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 mod explaining;
 mod fronts;
 mod mailing;
+mod remarks;
 
 use super::*;
 use crate::cli::{self, Cli};

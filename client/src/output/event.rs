@@ -198,9 +198,75 @@ pub enum Event {
         text: String,
         /// When it was written, by its writer's clock.
         at: Timestamp,
+        /// The name of the message that it answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reply_to: Option<String>,
         /// Only on the way out: no session stands, it waits for one.
         #[serde(skip_serializing_if = "Option::is_none")]
         waiting: Option<bool>,
+    },
+    /// A message says something else now.
+    Edited {
+        /// Whose message it is, and who has edited it.
+        dir: Direction,
+        /// From or to whom.
+        #[serde(flatten)]
+        who: Who,
+        /// The message.
+        id: String,
+        /// The name of the edit itself: receipts speak of it.
+        post: String,
+        /// What it says.
+        text: String,
+        /// When that was written, by its writer's clock.
+        at: Timestamp,
+        /// As in a message.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting: Option<bool>,
+    },
+    /// A message is gone.
+    Deleted {
+        /// Whose message it was, and who has deleted it.
+        dir: Direction,
+        /// From or to whom.
+        #[serde(flatten)]
+        who: Who,
+        /// The message.
+        id: String,
+        /// The name of the deletion itself.
+        post: String,
+        /// When, by its writer's clock.
+        at: Timestamp,
+        /// As in a message.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting: Option<bool>,
+    },
+    /// Somebody reacts to a message.
+    Reaction {
+        /// Whose reaction it is.
+        dir: Direction,
+        /// From or to whom.
+        #[serde(flatten)]
+        who: Who,
+        /// The message, of either.
+        id: String,
+        /// The name of the reaction itself.
+        post: String,
+        /// What; empty if it was taken back.
+        emoji: String,
+        /// When, by its writer's clock.
+        at: Timestamp,
+        /// As in a message.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting: Option<bool>,
+    },
+    /// `read` is done.
+    MarkedRead {
+        /// Whose messages.
+        #[serde(flatten)]
+        who: Who,
+        /// How many were unread.
+        messages: usize,
     },
     /// A message out of the store.
     Kept(Box<Kept>),
@@ -372,6 +438,8 @@ pub enum Event {
         rendezvous: Option<String>,
         /// The number of contacts.
         contacts: usize,
+        /// How many messages our person was not shown yet.
+        unread: u64,
         /// The node's process.
         pid: Option<u32>,
         /// How it stands with the rendezvous.

@@ -154,6 +154,8 @@ fn examples() -> Vec<Event> {
     let now = at("2026-11-21T18:03:04.25Z");
     let rendezvous = || "example.org:3478".to_owned();
     let message = "6f1d0c7c0f3d4e5a8b9c0d1e2f3a4b5c";
+    let other = "0f3d4e5a8b9c0d1e2f3a4b5c6f1d0c7c";
+    let post = "8b9c0d1e2f3a4b5c6f1d0c7c0f3d4e5a";
     let link = Link::Peer {
         rendezvous: Rendezvous { host: "example.org".into(), port: 3478, key: id(9), tunnel: None },
         peer: id(1),
@@ -227,8 +229,54 @@ fn examples() -> Vec<Event> {
             id: message.into(),
             text: "hello".into(),
             at: now,
+            reply_to: None,
             waiting: Some(true),
         },
+        Event::Message {
+            dir: Direction::In,
+            who: bob(),
+            id: other.into(),
+            text: "hello yourself".into(),
+            at: now,
+            reply_to: Some(message.into()),
+            waiting: None,
+        },
+        Event::Edited {
+            dir: Direction::In,
+            who: bob(),
+            id: other.into(),
+            post: post.into(),
+            text: "at noon".into(),
+            at: now,
+            waiting: None,
+        },
+        Event::Deleted {
+            dir: Direction::Out,
+            who: bob(),
+            id: message.into(),
+            post: post.into(),
+            at: now,
+            waiting: Some(true),
+        },
+        Event::Reaction {
+            dir: Direction::In,
+            who: bob(),
+            id: message.into(),
+            post: post.into(),
+            emoji: "+1".into(),
+            at: now,
+            waiting: None,
+        },
+        Event::Reaction {
+            dir: Direction::Out,
+            who: bob(),
+            id: other.into(),
+            post: post.into(),
+            emoji: String::new(),
+            at: now,
+            waiting: None,
+        },
+        Event::MarkedRead { who: bob(), messages: 3 },
         Event::Kept(Box::new(kept(message))),
         Event::Kept(Box::new(Kept {
             place: 8 << 20,
@@ -244,7 +292,7 @@ fn examples() -> Vec<Event> {
             unread: true,
             missing_before: 2,
             own_reaction: Some("+1".into()),
-            ..kept("0f3d4e5a8b9c0d1e2f3a4b5c6f1d0c7c")
+            ..kept(other)
         })),
         Event::Entry { entry: 1207, what: "message", kept: Box::new(kept(message)) },
         Event::Entry { entry: 1208, what: "state", kept: Box::new(Kept { state: "device", ..kept(message) }) },
@@ -300,6 +348,7 @@ fn examples() -> Vec<Event> {
             id: id(1),
             rendezvous: Some(rendezvous()),
             contacts: 2,
+            unread: 3,
             pid: Some(4711),
             state: Some(State::Online),
             since: Some(now),
@@ -342,6 +391,10 @@ fn examples() -> Vec<Event> {
             | Event::NoPath { .. }
             | Event::Hello { .. }
             | Event::Message { .. }
+            | Event::Edited { .. }
+            | Event::Deleted { .. }
+            | Event::Reaction { .. }
+            | Event::MarkedRead { .. }
             | Event::Kept(_)
             | Event::Entry { .. }
             | Event::Sent { .. }
@@ -399,7 +452,34 @@ fn what_others_say_cannot_command_the_terminal() {
     let who = || Who { peer: id(2), name: Some(evil.into()) };
     let now = at("2026-11-21T18:03:05Z");
     let events = [
-        Event::Message { dir: Direction::In, who: who(), id: "00".into(), text: evil.into(), at: now, waiting: None },
+        Event::Message {
+            dir: Direction::In,
+            who: who(),
+            id: "00".into(),
+            text: evil.into(),
+            at: now,
+            reply_to: Some("00".into()),
+            waiting: None,
+        },
+        Event::Edited {
+            dir: Direction::In,
+            who: who(),
+            id: "00".into(),
+            post: "01".into(),
+            text: evil.into(),
+            at: now,
+            waiting: None,
+        },
+        Event::Deleted { dir: Direction::In, who: who(), id: "00".into(), post: "01".into(), at: now, waiting: None },
+        Event::Reaction {
+            dir: Direction::In,
+            who: who(),
+            id: "00".into(),
+            post: "01".into(),
+            emoji: evil.into(),
+            at: now,
+            waiting: None,
+        },
         Event::Kept(Box::new(Kept {
             who: who(),
             text: evil.into(),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::said::short;
 use super::text::name;
 use super::{Direction, Who, sanitize};
 
@@ -76,7 +77,7 @@ pub(super) fn missing(count: u64) -> Option<String> {
     }
 }
 
-/// With the date, because a history is read on other days; and with the digits by which one that waits is taken back.
+/// With the date, because a history is read on other days; and with the digits by which something is said about it.
 pub(super) fn render(kept: &Kept, zone: &TimeZone) -> String {
     let date = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let between = match (kept.dir, &kept.host) {
@@ -84,16 +85,17 @@ pub(super) fn render(kept: &Kept, zone: &TimeZone) -> String {
         (Direction::Out, None) => format!("you to {}", name(&kept.who)),
         (Direction::Out, Some(host)) => format!("you@{} to {}", sanitize::line(host), name(&kept.who)),
     };
-    let id = kept.id.get(..8).unwrap_or(&kept.id);
+    let id = short(&kept.id);
     let until = kept.expires.map(|at| format!(", until {}", date(at))).unwrap_or_default();
     let became = match (kept.dir, kept.state) {
         (Direction::Out, "queued") => format!("  (queued, {id}{until})"),
         (Direction::Out, "server") => format!("  (at the server, {id}{until})"),
-        (Direction::Out, "read") => "  (read)".to_owned(),
+        (Direction::Out, "read") => format!("  (read, {id})"),
         (_, "cancelled") => "  (taken back)".to_owned(),
         (_, "expired") => "  (expired: it was not delivered in time)".to_owned(),
-        _ => String::new(),
+        _ => format!("  ({id})"),
     };
+    let answers = kept.reply_to.as_deref().map(|to| format!(", to {}", short(to))).unwrap_or_default();
     let text = match (kept.deleted, kept.edited) {
         (true, _) => "(deleted)".to_owned(),
         (false, true) => format!("{} (edited)", sanitize::line(&kept.text)),
@@ -102,5 +104,5 @@ pub(super) fn render(kept: &Kept, zone: &TimeZone) -> String {
     let reactions = [&kept.own_reaction, &kept.peer_reaction].into_iter().flatten();
     let reactions: String = reactions.map(|reaction| format!("  [{}]", sanitize::line(reaction))).collect();
     let missing = missing(kept.missing_before).map(|words| format!("{words}\n")).unwrap_or_default();
-    format!("{missing}{} {between}: {text}{reactions}{became}", date(kept.at))
+    format!("{missing}{} {between}{answers}: {text}{reactions}{became}", date(kept.at))
 }

@@ -10,6 +10,7 @@ pub mod markdown;
 mod netcheck;
 mod parts;
 mod printer;
+mod said;
 pub mod sanitize;
 mod text;
 mod why;

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::printer::label;
 use super::{
-    ContactChange, Direction, Event, JoinChange, NodeChange, SessionLine, Who, backup, kept, netcheck, sanitize, why,
+    ContactChange, Event, JoinChange, NodeChange, SessionLine, Who, backup, kept, netcheck, said, sanitize, why,
 };
 use crate::data::State;
 use crate::exit::Failure;
@@ -28,14 +28,12 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
         Event::Joined { .. } | Event::Id { .. } | Event::Contact { .. } | Event::Status { .. } => {
             Some(answer(event, now, zone))
         }
-        Event::Message { dir, who, text, at, waiting, .. } => {
-            let from = match dir {
-                Direction::In => name(who),
-                Direction::Out => "you".to_owned(),
-            };
-            let waits = if *waiting == Some(true) { "  (waiting for a connection)" } else { "" };
-            Some(format!("{} {from}: {}{waits}", time(*at, now, zone), sanitize::line(text)))
+        Event::Message { .. } | Event::Edited { .. } | Event::Deleted { .. } | Event::Reaction { .. } => {
+            said::render(event, |at| time(at, now, zone))
         }
+        Event::MarkedRead { who, messages: 0 } => Some(format!("nothing of {} was unread", name(who))),
+        Event::MarkedRead { who, messages: 1 } => Some(format!("1 message of {} is read now", name(who))),
+        Event::MarkedRead { who, messages } => Some(format!("{messages} messages of {} are read now", name(who))),
         Event::Kept(message) => Some(kept::render(message, zone)),
         Event::Entry { what: "message", kept, .. } => Some(kept::render(kept, zone)),
         Event::Entry { what, kept, .. } => {
@@ -110,6 +108,7 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
             id,
             rendezvous,
             contacts,
+            unread,
             pid,
             state,
             since,
@@ -125,7 +124,12 @@ fn answer(event: &Event, now: Timestamp, zone: &TimeZone) -> String {
                 "rendezvous  {}",
                 rendezvous.as_deref().unwrap_or("none; join one with `punchline join LINK`")
             ));
-            lines.push(format!("contacts    {contacts}"));
+            let unread = match unread {
+                0 => String::new(),
+                1 => ", 1 unread message".to_owned(),
+                unread => format!(", {unread} unread messages"),
+            };
+            lines.push(format!("contacts    {contacts}{unread}"));
             if !running {
                 lines.push("node        not running; `punchline run` goes online".to_owned());
                 return lines.join("\n");

@@ -25,6 +25,7 @@ mod error;
 mod journal;
 mod keep;
 mod message;
+mod named;
 mod post;
 mod prekeys;
 mod read;

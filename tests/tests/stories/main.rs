@@ -12,6 +12,7 @@ mod lan;
 mod meeting;
 mod port_mapping;
 mod relay_only;
+mod remarks;
 mod restarts;
 mod switching;
 mod trouble;

@@ -56,7 +56,7 @@ impl Task for Talk {
             Signal::Started if self.begins => out.command(NodeCommand::Want(self.peer)),
             Signal::Line { line: Line::Text(text), id } => {
                 let content = Words::Text { text: text.clone(), reply_to: None };
-                room.say(self.peer, id, content, now, out);
+                room.say(self.peer, id, content, None, now, out);
             }
             _ => {}
         }

@@ -17,8 +17,8 @@ fn attach(world: &mut World, front: FrontId, task: impl Task + 'static) -> Heard
 }
 
 fn says(wait: Goal) -> Msg {
-    let arguments = cli::Msg { peer: "Bob".into(), text: Some("hi".into()), wait, timeout: Duration::from_secs(15) };
-    Msg::new(bob(), message(50), &arguments)
+    let content = Content::Text { text: "hi".into(), reply_to: None };
+    Msg::new(bob(), message(50), content, cli::Patience { wait, timeout: Duration::from_secs(15) })
 }
 
 fn registered() -> NodeEvent {

@@ -273,3 +273,26 @@ proptest! {
         prop_assert_eq!(told, absent.len() as u64);
     }
 }
+
+#[test]
+fn a_message_is_found_by_the_first_digits_of_its_name_and_posts_about_it_are_not() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.keep(&[said(1, 0xa1, "mine"), heard(1, 0xa2, "theirs"), says(1, 0xa3, edit(0xa1, "changed"))]).expect("kept");
+    store.keep(&[said(2, 0xb1, "elsewhere")]).expect("kept");
+    let named = |digits: &str, with: Option<u8>, way| {
+        let found = store.named(digits, with.map(peer), way).expect("read");
+        found.into_iter().map(|message| message.text).collect::<Vec<_>>()
+    };
+    let whole = |n: u128| id(n).to_string();
+    assert_eq!(named(&whole(0xa1), None, None), ["changed"]);
+    assert_eq!(named(&whole(0xa3), None, None), [""; 0], "an edit is no message");
+    let common = &whole(0xa1)[..31];
+    assert_eq!(named(common, None, None).len(), 2);
+    assert_eq!(named(common, None, Some(Direction::Sent)), ["changed"]);
+    assert_eq!(named(common, None, Some(Direction::Received)), ["theirs"]);
+    assert_eq!(named("0000", None, None).len(), 2, "two are enough to know that it is not one");
+    assert_eq!(named("0000", Some(2), None), ["elsewhere"]);
+    assert_eq!(named("0000", Some(3), None), [""; 0]);
+    assert_eq!(named("zz", None, None), [""; 0]);
+}
