@@ -12,8 +12,7 @@ use serde::Serialize;
 pub use super::parts::{ContactChange, Direction, JoinChange, Mbps, Millis, NodeChange, SessionLine, Tried, Who};
 use super::{BackedUp, Kept, Netcheck, Replacing, Restored, Why};
 use crate::data::State;
-use crate::exit::Failure;
-use crate::node::{Entrance, Introducer, Party, PortMapping};
+use crate::node::{Entrance, Introducer, PortMapping};
 
 /// One thing said. The field names and their order are the JSON form.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -477,25 +476,4 @@ pub enum Event {
         /// What to do.
         message: String,
     },
-}
-
-impl Event {
-    /// How far something is.
-    pub fn progress(what: &str, share: f64, mbps: Option<f64>) -> Self {
-        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
-        Event::Progress { what: what.to_owned(), share: (share * 1e3).round() / 1e3, mbps: mbps.map(Mbps::from) }
-    }
-
-    /// The last line of a command that failed.
-    pub fn error(failure: &Failure) -> Self {
-        Event::Error { code: failure.exit.code(), kind: failure.exit.kind(), message: failure.message.clone() }
-    }
-
-    /// Somebody showed the wrong key.
-    pub fn untrusted(expected: Party, seen: PeerId) -> Self {
-        match expected {
-            Party::Rendezvous(expected) => Event::Untrusted { who: "rendezvous", expected, seen },
-            Party::Peer(expected) => Event::Untrusted { who: "peer", expected, seen },
-        }
-    }
 }

@@ -10,7 +10,9 @@ use common::session::Route;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::node::Introducer;
+use super::Event;
+use crate::exit::Failure;
+use crate::node::{Introducer, Party};
 
 /// A time span in milliseconds, with three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -150,5 +152,26 @@ impl Tried {
     pub fn all(report: &Report) -> Vec<Tried> {
         let tried = report.tried();
         tried.map(|(strategy, Effort { packets, sockets })| Tried { strategy, packets, sockets }).collect()
+    }
+}
+
+impl Event {
+    /// How far something is.
+    pub fn progress(what: &str, share: f64, mbps: Option<f64>) -> Self {
+        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        Event::Progress { what: what.to_owned(), share: (share * 1e3).round() / 1e3, mbps: mbps.map(Mbps::from) }
+    }
+
+    /// The last line of a command that failed.
+    pub fn error(failure: &Failure) -> Self {
+        Event::Error { code: failure.exit.code(), kind: failure.exit.kind(), message: failure.message.clone() }
+    }
+
+    /// Somebody showed the wrong key.
+    pub fn untrusted(expected: Party, seen: PeerId) -> Self {
+        match expected {
+            Party::Rendezvous(expected) => Event::Untrusted { who: "rendezvous", expected, seen },
+            Party::Peer(expected) => Event::Untrusted { who: "peer", expected, seen },
+        }
     }
 }
