@@ -112,6 +112,10 @@ impl Follower<'_> {
                 let again = status != Some(0) && attempt < self.arguments.tries;
                 let who = who(&self.context.data.contacts()?, peer);
                 let ran = Event::Ran { entry, who, id: id.clone(), attempt, status, again };
+                if !again {
+                    // Before it is said: who hears that a message was handled need not fear that it is handled again.
+                    self.bookmark.write(entry)?;
+                }
                 if self.context.show(&ran).is_err() {
                     return Ok(Break(()));
                 }
@@ -121,8 +125,9 @@ impl Follower<'_> {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST);
             }
+        } else {
+            self.bookmark.write(entry)?;
         }
-        self.bookmark.write(entry)?;
         Ok(Continue(()))
     }
 
