@@ -113,6 +113,24 @@ fn rates(path: &Path) {
     }
 }
 
+/// The median time of a search before which a thousand messages have come.
+fn after_many(path: &Path) {
+    let (peer, mut times) = (peer(PEERS + 2), Vec::new());
+    for run in 0..RUNS {
+        let mut store = Store::open(path).expect("a store");
+        for seq in (run * 1000..(run + 1) * 1000).collect::<Vec<_>>().chunks(250) {
+            let records: Vec<Record> = seq.iter().map(|seq| heard(peer, 2 * MESSAGES + seq, *seq as u64 + 1)).collect();
+            store.keep(&records).expect("kept");
+        }
+        let start = Instant::now();
+        let found = store.search(&format!("{}", 2 * MESSAGES + run * 1000 + 999), None, 50).expect("read").len();
+        times.push(start.elapsed());
+        assert_eq!(found, 1, "the last one");
+    }
+    times.sort_unstable();
+    println!("search after 1000 new ones: {:.2} ms (slowest: {:.2})", ms(times[RUNS / 2]), ms(times[RUNS - 1]));
+}
+
 fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("messages.db");
@@ -122,6 +140,7 @@ fn main() {
     println!("{MESSAGES} messages kept in {:.1} s, {size} MB", start.elapsed().as_secs_f64());
     rates(&folder.path().join("rates.db"));
     rates(&path);
+    after_many(&path);
     measure(&path, "history: the last 50", |store| store.history(peer(3), Page::Last(50)).expect("read").len());
     measure(&path, "outbox", |store| store.outbox(None).expect("read").len());
     measure(&path, "resume", |store| store.resume(peer(3), 2048).expect("read").seen.len());

@@ -66,10 +66,11 @@ impl Writer<'_> {
         ])?;
         self.next += 1;
         match &post.content {
-            Content::Text { text, .. } => {
-                search::index(&self.db, number, text)?;
-                // What is said about it may have come before it.
-                self.apply(peer, ours, post.id)
+            Content::Text { .. } => {
+                // What is said about it may have come before it, but seldom has.
+                let said = "SELECT 1 FROM message WHERE peer = ?1 AND about = ?2";
+                let said = self.db.prepare_cached(said)?.exists(params![peer, post.id.0])?;
+                if said { self.apply(peer, ours, post.id) } else { Ok(()) }
             }
             Content::Edit { of, .. } | Content::Delete { of } => self.apply(peer, ours, *of),
             Content::Reaction { to, .. } => self.keep_newest(peer, ours, *to, REACTION),
@@ -96,7 +97,7 @@ impl Writer<'_> {
         if deleted {
             let clear = "UPDATE message SET text = '', deleted = 1, unread = 0 WHERE number = ?1";
             self.db.prepare_cached(clear)?.execute([target.number])?;
-            return search::forget(&self.db, target.number);
+            return search::changed(&self.db, target.number, peer, None);
         }
         let newest = "SELECT text FROM message WHERE peer = ?1 AND about = ?2 AND kind = ?3 AND sent = ?4 \
                       ORDER BY place DESC LIMIT 1";
@@ -106,8 +107,7 @@ impl Writer<'_> {
         let Some(text) = text else { return Ok(()) };
         let update = "UPDATE message SET text = ?2, edited = 1 WHERE number = ?1";
         self.db.prepare_cached(update)?.execute(params![target.number, text])?;
-        search::forget(&self.db, target.number)?;
-        search::index(&self.db, target.number, &text)?;
+        search::changed(&self.db, target.number, peer, Some(&text))?;
         self.keep_newest(peer, ours, of, EDIT)
     }
 

@@ -79,6 +79,8 @@ pub struct Store {
     traces: bool,
     /// SQLite's number for the state of the file, which only writes of others change; `None` before the first look.
     version: Option<i64>,
+    /// Up to this number no message waits for being indexed; `None` before the first look.
+    indexed: Option<i64>,
 }
 
 impl Store {
@@ -92,7 +94,7 @@ impl Store {
         schema::prepare(&mut db, path)?;
         db.set_prepared_statement_cache_capacity(32);
         let host = crate::system::host_name();
-        Ok(Store { db, path: path.to_owned(), host, traces: false, version: None })
+        Ok(Store { db, path: path.to_owned(), host, traces: false, version: None, indexed: None })
     }
 
     /// Has another process written anything since the last call? The first one says yes: what was before is not known.

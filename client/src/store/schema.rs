@@ -10,7 +10,7 @@ use super::StoreError;
 pub(super) const APPLICATION: i64 = 0x504e_4348;
 
 /// Each step makes the next version out of the one before. A step that was released is never changed.
-pub(super) const STEPS: [&str; 4] = [FIRST, CONTACTS, POSTS, super::journal::STEP];
+pub(super) const STEPS: [&str; 5] = [FIRST, CONTACTS, POSTS, super::journal::STEP, super::search::STEP];
 
 /// `message.number` is the order of arrival here, which no clock can turn round. `word` finds text by its trigrams, in any
 /// script; it holds no copy of the text (see `search`).

@@ -3,17 +3,26 @@
 //! The index knows which trigrams (three characters in a row, without their case and accents) are in which message, so a word
 //! is found anywhere in a text, whether or not the script puts spaces between words. A word of one or two characters,
 //! which in Chinese or Korean is a whole word, is looked for as *all trigrams that begin with it*; and so that the last
-//! characters of a text begin trigrams too, each text is indexed with two marks behind it.
+//! characters of a text begin trigrams too, each text is indexed with two marks behind it, and a third one that says with
+//! whom: so the index finds the few messages of one conversation among the many that have a word.
+//!
+//! To index a message costs more than all else that is written of it, and many at once cost much less each. So what is new
+//! waits, [`UNINDEXED`] messages at most, and the next search begins with indexing it.
 
 use common::identity::PeerId;
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, TransactionBehavior, params};
 
 use super::message::COLUMNS;
 use super::read::{limit, of};
 use super::{Message, Store, StoreError};
 
-/// Stands behind each text in the index, twice. Text does not contain it, and whoever searches for it finds nothing wrong.
-const MARK: char = '\u{2}';
+/// Stands behind each text in the index. Text does not contain it, and whoever searches for it finds nothing wrong.
+const MARKS: &str = "\u{2}\u{2}";
+/// With whom: a character for private use, which no text has for this. Where there are more peers than characters, several have the same.
+const PEERS: i64 = 65_534;
+const FIRST_PEER: i64 = 0xF_0000;
+/// Messages that may wait for being indexed: that takes the search that finds them some 25 ms.
+pub(super) const UNINDEXED: i64 = 512;
 /// Trigrams that a short word may stand for.
 const MAX_TERMS: usize = 500;
 /// A word is frequent if it is in more than one message of so many: then some are found faster by looking at one message after
@@ -22,15 +31,43 @@ const FREQUENT: i64 = 200;
 /// Words of one search; more would be a mistake with the clipboard.
 const MAX_WORDS: usize = 32;
 
-/// Adds a text to the index.
-pub(super) fn index(db: &Connection, number: i64, text: &str) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached("INSERT INTO word (rowid, text) VALUES (?1, ?2)")?;
-    statement.execute(params![number, format!("{text}{MARK}{MARK}")]).map(drop)
+/// Indexes everything anew, with whom it was said.
+pub(super) const STEP: &str = "
+INSERT INTO word (word) VALUES ('delete-all');
+INSERT INTO word (rowid, text)
+    SELECT number, text || char(2, 2, 0xF0000 + peer % 65534) FROM message WHERE kind = 0 AND deleted = 0 ORDER BY number;
+";
+
+/// The number of the last message that is in the index. Whatever is behind it waits.
+pub(super) fn indexed(db: &Connection) -> rusqlite::Result<i64> {
+    let mut last = db.prepare_cached("SELECT rowid FROM word ORDER BY rowid DESC LIMIT 1")?;
+    Ok(last.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-/// Takes it out again.
-pub(super) fn forget(db: &Connection, number: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("DELETE FROM word WHERE rowid = ?1")?.execute([number]).map(drop)
+/// Indexes what waits.
+pub(super) fn catch_up(db: &Connection) -> rusqlite::Result<()> {
+    let rest = "INSERT INTO word (rowid, text) SELECT number, text || char(2, 2, ?2 + peer % ?3) FROM message \
+                WHERE number > ?1 AND kind = 0 AND deleted = 0 ORDER BY number";
+    db.prepare_cached(rest)?.execute([indexed(db)?, FIRST_PEER, PEERS]).map(drop)
+}
+
+/// The text of this message is another one, or none any more. One that waits is indexed as it is then.
+pub(super) fn changed(db: &Connection, number: i64, peer: i64, text: Option<&str>) -> rusqlite::Result<()> {
+    if number > indexed(db)? {
+        return Ok(());
+    }
+    db.prepare_cached("DELETE FROM word WHERE rowid = ?1")?.execute([number])?;
+    if let Some(text) = text {
+        let mut statement = db.prepare_cached("INSERT INTO word (rowid, text) VALUES (?1, ?2)")?;
+        statement.execute(params![number, format!("{text}{}", mark(peer))])?;
+    }
+    Ok(())
+}
+
+/// What stands behind each text of the conversation with this peer.
+fn mark(peer: i64) -> String {
+    let with = u32::try_from(FIRST_PEER + peer.rem_euclid(PEERS)).ok().and_then(char::from_u32);
+    format!("{MARKS}{}", with.unwrap_or(char::MAX))
 }
 
 /// What one word of a search becomes.
@@ -46,6 +83,28 @@ enum Part {
 impl Store {
     /// The newest messages, so many at most, in which all of these words occur, newest first; in one conversation or in all.
     pub fn search(&self, words: &str, peer: Option<PeerId>, count: usize) -> Result<Vec<Message>, StoreError> {
+        let caught_up = self.catch_up().map_err(self.failed("read"))?;
+        let found = self.find(words, peer, count);
+        if let Some(Err(error)) = caught_up.map(Transaction::commit) {
+            // It was found all the same; the next search begins with it again.
+            tracing::debug!(%error, "what is new was not indexed");
+        }
+        found
+    }
+
+    /// In a transaction, if anything waited.
+    fn catch_up(&self) -> rusqlite::Result<Option<Transaction<'_>>> {
+        let waits = "SELECT EXISTS (SELECT 1 FROM message WHERE number > ?1 AND kind = 0 AND deleted = 0)";
+        let waits = |number| self.db.prepare_cached(waits)?.query_row([number], |row| row.get(0));
+        if !waits(indexed(&self.db)?)? {
+            return Ok(None);
+        }
+        let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        catch_up(&transaction)?;
+        Ok(Some(transaction))
+    }
+
+    fn find(&self, words: &str, peer: Option<PeerId>, count: usize) -> Result<Vec<Message>, StoreError> {
         let mut expression = Vec::new();
         let mut looked = Vec::new();
         for word in words.split_whitespace().take(MAX_WORDS) {
@@ -57,6 +116,12 @@ impl Store {
         }
         if expression.is_empty() && looked.is_empty() {
             return Ok(Vec::new());
+        }
+        if let Some(peer) = peer {
+            match self.row(peer).map_err(self.failed("read"))? {
+                Some(row) => expression.push(quoted(&mark(row))),
+                None => return Ok(Vec::new()),
+            }
         }
         let expression = expression.join(" AND ");
         let mut conditions = of(peer).to_owned();
@@ -82,6 +147,9 @@ impl Store {
     }
 
     fn part(&self, word: &str) -> rusqlite::Result<Part> {
+        if word.contains(MARKS) {
+            return Ok(Part::Nowhere);
+        }
         if word.chars().count() >= 3 {
             return Ok(Part::Indexed(quoted(word)));
         }
@@ -92,13 +160,23 @@ impl Store {
         let mut rows = statement.query(params![beginning, format!("{beginning}{}", char::MAX)])?;
         // Each row costs as much as it counts, so the counting ends early, too.
         while let Some(row) = rows.next()? {
+            let term: String = row.get(0)?;
+            // That is with whom, not what.
+            if term.starts_with(MARKS) {
+                continue;
+            }
             messages += row.get::<_, i64>(1)?;
-            terms.push(quoted(&row.get::<_, String>(0)?));
+            terms.push(quoted(&term));
             if terms.len() > MAX_TERMS || messages > enough.max(1000) {
                 return Ok(Part::Looked(pattern(word)));
             }
         }
         Ok(if terms.is_empty() { Part::Nowhere } else { Part::Indexed(terms.join(" OR ")) })
+    }
+
+    fn row(&self, peer: PeerId) -> rusqlite::Result<Option<i64>> {
+        let mut row = self.db.prepare_cached("SELECT peer FROM peer WHERE id = ?1")?;
+        row.query_row([peer.as_bytes()], |row| row.get(0)).optional()
     }
 
     /// How many messages there are; nothing is ever deleted.

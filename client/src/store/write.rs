@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::post::unsigned;
 use super::state::Change;
 use super::streams::Stream;
-use super::{BUSY, Record, State, Store, StoreError};
+use super::{BUSY, Record, State, Store, StoreError, search};
 
 /// Why a message could not be taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,7 @@ impl Store {
         for record in records {
             writer.keep(record).map_err(&failed)?;
         }
+        self.indexed = Some(writer.index(self.indexed).map_err(&failed)?);
         let forgot = writer.finish().map_err(&failed)?;
         self.traces |= forgot;
         if self.traces {
@@ -114,6 +115,16 @@ impl<'a> Writer<'a> {
         let db = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = db.query_row("SELECT coalesce(max(number), 0) + 1 FROM message", [], |row| row.get(0))?;
         Ok(Writer { db, host, next, peers: HashMap::new(), streams: HashMap::new(), forgot: false })
+    }
+
+    /// Indexes what is new, once enough of it waits. Up to this number nothing waited; up to which does nothing now?
+    fn index(&self, known: Option<i64>) -> rusqlite::Result<i64> {
+        let known = known.map_or_else(|| search::indexed(&self.db), Ok)?;
+        if self.next - 1 - known <= search::UNINDEXED {
+            return Ok(known);
+        }
+        search::catch_up(&self.db)?;
+        Ok(self.next - 1)
     }
 
     /// On disk when it returns. Was a secret removed?

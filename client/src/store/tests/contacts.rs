@@ -73,7 +73,8 @@ fn a_database_of_any_earlier_version_is_brought_up_to_date() {
                 rusqlite::params![sent, id(n).0, text, state],
             )
             .expect("written");
-            search::index(&old, old.last_insert_rowid(), text).expect("written");
+            let indexed = rusqlite::params![old.last_insert_rowid(), format!("{text}\u{2}\u{2}")];
+            old.execute("INSERT INTO word (rowid, text) VALUES (?1, ?2)", indexed).expect("written");
         }
         drop(old);
         let mut store = folder.open();
@@ -89,6 +90,7 @@ fn a_database_of_any_earlier_version_is_brought_up_to_date() {
         assert_eq!(resumed.seen, [(id(2), None)]);
         assert!(store.unread().expect("read").is_empty());
         assert_eq!(texts(&store.search("three", None, 9).expect("searched")), ["three"]);
+        assert_eq!(texts(&store.search("o", Some(peer(1)), 9).expect("searched")), ["four", "two", "one"]);
         add(&mut store, 1, "bob").expect("added");
         store.keep(&[said(1, 5, "five"), delivered(1, 4)]).expect("kept");
         assert_eq!(texts(&folder.open().outbox(None).expect("read")), ["five"]);

@@ -296,3 +296,32 @@ fn a_message_is_found_by_the_first_digits_of_its_name_and_posts_about_it_are_not
     assert_eq!(named("0000", Some(3), None), [""; 0]);
     assert_eq!(named("zz", None, None), [""; 0]);
 }
+
+#[test]
+fn what_was_edited_or_deleted_before_or_after_it_was_indexed_is_found_as_it_is() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let enough = u128::try_from(search::UNINDEXED).expect("positive");
+    let words = |n: u128| format!("word{n}x");
+    let indexed = |store: &Store| search::indexed(&store.db).expect("read");
+    store.keep(&(0..enough).map(|n| heard(1, n, &words(n))).collect::<Vec<_>>()).expect("kept");
+    assert_eq!(indexed(&store), 0, "so many may wait");
+    store.keep(&[heard(1, enough, &words(enough))]).expect("kept");
+    assert_eq!(indexed(&store), search::UNINDEXED + 1, "but no more");
+    store.keep(&[heard(1, enough + 1, &words(enough + 1)), heard(1, enough + 2, &words(enough + 2))]).expect("kept");
+    let about = [
+        edit(0, "other"),
+        Content::Delete { of: id(1) },
+        edit(enough + 1, "other"),
+        Content::Delete { of: id(enough + 2) },
+    ];
+    let about: Vec<Record> = (enough + 3..).zip(about).map(|(n, content)| hears(1, n, content)).collect();
+    store.keep(&about).expect("kept");
+    assert_eq!(indexed(&store), search::UNINDEXED + 1);
+    for _ in 0..2 {
+        assert_eq!(found(&store, "other"), 2);
+        assert_eq!([0, 1, enough + 1, enough + 2].map(|n| found(&store, &words(n))), [0; 4]);
+        assert_eq!([2, enough].map(|n| found(&store, &words(n))), [1; 2]);
+        assert_eq!(indexed(&store), search::UNINDEXED + 2, "the last of them was deleted");
+    }
+}
