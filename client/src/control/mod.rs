@@ -34,5 +34,5 @@ pub const MAX_CONNECTIONS: usize = 64;
 pub const MAX_REQUESTS: usize = 16;
 /// Bytes that may wait for a front end that does not read, before it is dropped: some ten thousand events.
 pub const MAX_QUEUED: usize = 4 << 20;
-/// Lines of input that a front end may send ahead of what the task has taken.
-pub const WINDOW: usize = 64;
+/// Lines of input that a front end may send ahead of what the task has taken: as many as share a transaction, and as many to come.
+pub const WINDOW: usize = 512;

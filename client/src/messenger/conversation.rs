@@ -14,7 +14,7 @@ use super::mail::{ABSENT_AFTER, Mail, Outcome};
 use super::outgoing::Outgoing;
 use super::seen::Seen;
 use super::session::{Change, Session};
-use super::{Arrival, Effect, LETTER, MAX_QUEUED, Refusal, Resumed, WINDOW};
+use super::{Arrival, Effect, LETTER, MAX_QUEUED, Refusal, Resumed, WINDOW, WINDOW_BYTES};
 
 /// The nonce of the question whose answer proves a direct connection that is new, or in doubt because our network has
 /// changed. The pings of people are numbered from 1.
@@ -360,7 +360,9 @@ impl Conversation {
     fn fill(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let peer = self.peer;
         for carrier in &mut self.carriers {
-            for message in self.queue.iter().take(WINDOW).skip(carrier.in_flight) {
+            let mut room = WINDOW_BYTES;
+            let window = self.queue.iter().take(WINDOW).take_while(|message| fits(message, &mut room));
+            for message in window.skip(carrier.in_flight) {
                 effects.push(Effect::Send { peer, route: carrier.route, frame: message.frame() });
                 carrier.in_flight += 1;
                 let patience = patience(self.rtt[carrier.route as usize]);

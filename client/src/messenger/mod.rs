@@ -45,14 +45,17 @@ pub use mail::Outcome;
 pub use outgoing::{Arrival, Outgoing};
 pub use session::Reason;
 
-/// Messages that may wait for one peer. At [`MAX_TEXT`] each that is 8 MiB, the most that a forgotten chat with somebody
-/// offline may cost; as lines typed by a person it is a day's talk.
-pub const MAX_QUEUED: usize = 512;
-/// Messages on their way to one peer without a receipt. 64 lines a round trip is far beyond typing, and keeps a
-/// pasted book from filling every buffer down to the socket.
-pub const WINDOW: usize = 64;
+/// Messages that may wait for one peer. At [`MAX_TEXT`] each that is 16 MiB, the most that a forgotten chat with somebody
+/// offline may cost; as lines typed by a person it is a day's talk. Twice the window, so that there is always something
+/// to say when receipts come.
+pub const MAX_QUEUED: usize = 1024;
+/// Messages on their way to one peer without a receipt. Between a message and its receipt are a round trip and a write to the
+/// disk on either side, 20 to 50 ms in all, and a script may have 10,000 lines a second to say.
+pub const WINDOW: usize = 512;
+/// Bytes of them: as many as 64 of the longest. It keeps a pasted book from filling every buffer down to the socket.
+pub const WINDOW_BYTES: usize = 1 << 20;
 /// Ids remembered of one peer. An id need only be known until its sender has the receipt, and until then the sender
-/// sends at most [`WINDOW`] others; 32 times that leaves room for copies that come late by another route.
+/// sends at most [`WINDOW`] others; four times that leaves room for copies that come late by another route.
 pub const MAX_SEEN: usize = 2048;
 /// Posts that are said again for one question.
 pub const MAX_FOUND: usize = 256;

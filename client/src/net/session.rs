@@ -20,6 +20,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Frames waiting to be written. The messenger bounds its messages, the peer's messages bound our receipts; a session
 /// beyond this has a peer who does not read, and is closed, so that everything unacknowledged is sent again later.
 pub(super) const WRITE_QUEUE: usize = 4096;
+/// Bytes of frames that wait for each other's company: a dozen packets. quinn wakes its connection for each write.
+const TOGETHER: usize = 16 << 10;
 /// How long a session that is to be closed waits until the peer has what was written before: receipts above all.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -236,15 +238,28 @@ async fn write(
         Ok(()) = may_greet => Outgoing::Frame(hello),
         end = outgoing.recv() => end.unwrap_or(Outgoing::Close(Bye::Stopping)),
     };
+    let mut together = Vec::new();
     loop {
         match next {
-            Outgoing::Frame(frame) => match wire::encode(&frame, MAX_PEER_FRAME) {
+            Outgoing::Frame(frame) => {
+                match wire::encode(&frame, MAX_PEER_FRAME) {
+                    Ok(bytes) => together.extend(bytes),
+                    Err(error) => tracing::error!(%error, "a frame of ours is too long"),
+                }
+                if together.len() < TOGETHER
+                    && let Ok(another) = outgoing.try_recv()
+                {
+                    next = another;
+                    continue;
+                }
                 // If this fails the connection is at its end, which the reading side reports.
-                Ok(bytes) if send.write_all(&bytes).await.is_err() => std::future::pending().await,
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "a frame of ours is too long"),
-            },
+                if send.write_all(&together).await.is_err() {
+                    std::future::pending().await
+                }
+                together.clear();
+            }
             Outgoing::Close(bye) => {
+                let _ = send.write_all(&together).await;
                 // QUIC's close throws away what is not acknowledged yet.
                 let _ = send.finish();
                 let _ = timeout(LAST_WORDS, send.stopped()).await;

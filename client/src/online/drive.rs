@@ -34,8 +34,8 @@ const SHARED: usize = 256;
 /// Entries of the store that are read at a time.
 pub const PAGE: usize = 256;
 
-/// What front ends may have ahead of the node.
-const ASKED_AHEAD: usize = 64;
+/// What front ends may have ahead of the node: what they say while it waits for the disk.
+const ASKED_AHEAD: usize = 512;
 /// Between the node and the front end in the same process.
 const OWN_PIPE: usize = 64 << 10;
 /// The front end in our own process.

@@ -372,9 +372,21 @@ fn no_more_than_a_window_is_on_its_way() {
     let now = Instant::now();
     let mut messenger = Messenger::new();
     connected(&mut messenger, Route::Relayed, now);
-    let sent: usize = (0..400).map(|n| sent(&say(&mut messenger, n, "x", now)).len()).sum();
+    let sent: usize = (0..MAX_QUEUED as u128).map(|n| sent(&say(&mut messenger, n, "x", now)).len()).sum();
     assert_eq!(sent, WINDOW);
     let effects = comes(&mut messenger, Route::Relayed, device(&[post(0, 1, words("x"))]), now);
+    assert!(matches!(effects[..], [Effect::Acknowledged { .. }, Effect::Send { .. }]), "{effects:?}");
+}
+
+#[test]
+fn of_long_messages_fewer_are_on_their_way() {
+    let now = Instant::now();
+    let mut messenger = Messenger::new();
+    connected(&mut messenger, Route::Relayed, now);
+    let long = "x".repeat(MAX_TEXT);
+    let on_their_way: usize = (0..100).map(|n| sent(&say(&mut messenger, n, &long, now)).len()).sum();
+    assert_eq!(on_their_way, WINDOW_BYTES / MAX_TEXT - 1, "what is around a text counts, too");
+    let effects = comes(&mut messenger, Route::Relayed, device(&[post(0, 1, words(&long))]), now);
     assert!(matches!(effects[..], [Effect::Acknowledged { .. }, Effect::Send { .. }]), "{effects:?}");
 }
 
