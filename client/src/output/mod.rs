@@ -4,6 +4,7 @@ mod backup;
 mod bar;
 mod event;
 #[cfg(test)]
+#[path = "tests/examples.rs"]
 mod examples;
 mod kept;
 pub mod markdown;
