@@ -100,7 +100,7 @@ impl Engine {
 
     fn dispatch(&mut self, happening: Happening, now: Moment, out: &mut Out) {
         match happening {
-            Happening::Keys(secrets, peers) => self.room.set_keys(secrets, peers, out),
+            Happening::Keys(secrets, peers) => self.room.set_keys(secrets, peers, now, out),
             Happening::Prekeys(secrets) => self.room.add_prekeys(secrets, now, out),
             Happening::Resumed(peer, before) => self.room.resume(peer, before, now, out),
             Happening::Read(peer, stream, up_to) => self.room.feed(Input::Read { peer, stream, up_to }, now, out),

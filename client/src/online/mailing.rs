@@ -64,12 +64,18 @@ const RECEIPTS: u64 = 1 << 63;
 
 impl Room {
     /// The secrets that are on disk, and the keys of contacts. Before anything else.
-    pub(super) fn set_keys(&mut self, secrets: Vec<PrekeySecret>, peers: Vec<(PeerId, Prekey)>, out: &mut Out) {
+    pub(super) fn set_keys(
+        &mut self,
+        secrets: Vec<PrekeySecret>,
+        peers: Vec<(PeerId, Prekey)>,
+        now: Moment,
+        out: &mut Out,
+    ) {
         self.mailing.keyring = Keyring::new(secrets);
         for (peer, prekey) in peers {
             out.command(NodeCommand::PeerPrekey { peer, prekey });
         }
-        self.hand_out(None, out);
+        self.hand_out(Vec::new(), now, out);
     }
 
     /// The prekeys that are to be made now.
@@ -91,15 +97,14 @@ impl Room {
         }
         secrets.iter().cloned().for_each(|secret| self.mailing.keyring.insert(secret));
         out.keep(Record::Prekeys(secrets));
-        self.hand_out(Some((one_times, now)), out);
+        self.hand_out(one_times, now, out);
     }
 
-    fn hand_out(&self, new: Option<(Vec<Prekey>, Moment)>, out: &mut Out) {
+    /// The signed one that there is, and new ones for one envelope each.
+    fn hand_out(&self, one_time: Vec<Prekey>, now: Moment, out: &mut Out) {
         let keyring = self.mailing.keyring.clone();
-        let publish = new.and_then(|(one_time, now)| {
-            let signed = keyring.signed(seconds(now))?.public(&self.identity);
-            Some(PublishPrekeys { signed, one_time })
-        });
+        let signed = keyring.signed(seconds(now)).map(|secret| secret.public(&self.identity));
+        let publish = signed.map(|signed| PublishPrekeys { signed, one_time });
         out.command(NodeCommand::Prekeys(Box::new(PrekeySet { keyring, publish })));
     }
 

@@ -108,6 +108,8 @@ fn prekeys_are_kept_before_they_are_handed_out_and_made_when_they_are_due() {
     assert_eq!(published(&out), Some(0));
     world.all(Happening::Node(NodeEvent::Mailbox(MailboxTerms { keeps_s: 1, one_time_prekeys: 3, waiting: 0 })));
     assert_eq!(world.engine.room().prekeys_due(now).one_times, 61);
+    let out = world.all(Happening::Keys(vec![secret(1, false)], Vec::new()));
+    assert_eq!(published(&out), Some(0), "who starts again hands out the one that there is");
     let out = world.all(Happening::Prekeys((2..63).map(|id| secret(id, true)).collect()));
     assert_eq!(published(&out), Some(61));
     assert_eq!(world.engine.room().prekeys_due(now), Due::default());
