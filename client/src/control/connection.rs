@@ -181,11 +181,9 @@ async fn read(id: ConnectionId, mut input: impl AsyncBufRead + Unpin, host: &mps
             Ok(None) | Err(_) => return,
         };
         let over = matches!(said, ToHost::Misspoken { over: true, .. });
-        if host.send(said).await.is_err() {
-            return;
-        }
-        if over {
-            // Until the last word has been written.
+        // Nobody listens any more, when the node ends: it may have a last word.
+        if host.send(said).await.is_err() || over {
+            // Until that has been written.
             std::future::pending::<()>().await;
         }
     }

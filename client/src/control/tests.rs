@@ -47,6 +47,26 @@ async fn a_front_end_is_greeted_and_asks() {
 }
 
 #[tokio::test]
+async fn a_node_that_has_stopped_listening_has_the_last_word_all_the_same() {
+    let (node, outbox, front) = connected(1 << 16).await;
+    let (input, mut output) = tokio::io::split(front);
+    drop(node.asks);
+    // Somebody who is in the middle of saying things.
+    for _ in 0..100 {
+        output.write_all(b"{\"re\":1,\"line\":\"more\"}\n").await.expect("written");
+        tokio::task::yield_now().await;
+    }
+    outbox.line("the disk is full".to_owned());
+    drop(outbox);
+    let mut lines = BufReader::new(input).lines();
+    let mut heard = Vec::new();
+    while let Ok(Some(line)) = within(lines.next_line()).await {
+        heard.push(line);
+    }
+    assert_eq!(heard.last().map(String::as_str), Some("the disk is full"), "{heard:?}");
+}
+
+#[tokio::test]
 async fn junk_is_told_of_and_does_no_harm() {
     let (mut node, _outbox, mut front) = connected(4096).await;
     front.write_all(b"what?\n\x00\x01{}\n{\"id\":1,\"command\":\"watch\"}\n").await.expect("written");
