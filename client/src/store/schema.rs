@@ -126,9 +126,12 @@ CREATE INDEX unread ON message (peer, stream, seq) WHERE unread = 1;
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let at = |error| StoreError::of(path, "open", error);
-    let (application, version) = header(db).map_err(at)?;
+    // All of it at one moment: another process may be making the tables now.
+    let moment = db.transaction().map_err(at)?;
+    let (application, version) = header(&moment).map_err(at)?;
     // A new file says nothing yet; one with tables and without our mark is somebody else's.
-    let empty = application == 0 && version == 0 && is_empty(db).map_err(at)?;
+    let empty = application == 0 && version == 0 && is_empty(&moment).map_err(at)?;
+    drop(moment);
     if !empty && application != APPLICATION {
         return Err(StoreError::Foreign(path.to_owned()));
     }
