@@ -206,7 +206,11 @@ mod linux {
             "path" => format!("{} path to {}, round trip {}", text("kind"), text("remote"), number("rtt_ms")),
             "message" if event["dir"] == "in" => format!("reads: {}", text("text")),
             "message" => format!("says:  {}", text("text")),
-            "receipt" => format!("knows that it arrived (on the {})", text("state")),
+            "receipt" => match text("state").as_ref() {
+                "read" => "knows that it was read".to_owned(),
+                "server" => "knows that the server keeps it".to_owned(),
+                _ => "knows that it arrived".to_owned(),
+            },
             "refused" => format!("asks for {}, who is not there yet", text("name")),
             "rendezvous_lost" | "no_path" | "lost" | "error" => event.to_string(),
             _ => return None,
