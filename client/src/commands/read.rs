@@ -1,6 +1,7 @@
 //! `punchline read PEER`: all that the contact has said counts as read. A node that is online tells the contact at once.
 
 use common::identity::PeerId;
+use common::session::StreamId;
 
 use super::{Context, Online, request};
 use crate::cli;
@@ -8,7 +9,7 @@ use crate::control::{self, Command, Front, attend};
 use crate::exit::{Exit, Failure};
 use crate::online::{End, Moment, Out, Room, Signal, Task};
 use crate::output::{Event, Who};
-use crate::store::{PeerStream, Store};
+use crate::store::Store;
 
 pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Read) -> End {
     let online = Online::load(&context.data)?;
@@ -31,13 +32,13 @@ pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Read) -> E
 #[derive(Debug)]
 struct Marked {
     messages: usize,
-    /// Where the contact speaks now.
-    newest: Option<PeerStream>,
+    /// In the stream in which the contact speaks now.
+    up_to: Option<(StreamId, u64)>,
 }
 
 fn mark(store: &mut Store, peer: PeerId) -> Result<Marked, Failure> {
     let messages = store.mark_read(peer, i64::MAX)?;
-    Ok(Marked { messages, newest: store.peer_streams(peer, 1, 1)?.pop() })
+    Ok(Marked { messages, up_to: store.read_up_to(peer)? })
 }
 
 /// Tells the contact what the store knows by now.
@@ -59,8 +60,8 @@ impl Task for Read {
         if !matches!(signal, Signal::Started) {
             return;
         }
-        if let Some(PeerStream { stream, read, .. }) = self.marked.newest.take().filter(|stream| stream.read > 0) {
-            room.read(self.who.peer, stream, read, now, out);
+        if let Some(up_to) = self.marked.up_to {
+            room.read(self.who.peer, up_to, now, out);
         }
         out.tell(Event::MarkedRead { who: self.who.clone(), messages: self.marked.messages });
         out.end(Ok(Exit::Done));

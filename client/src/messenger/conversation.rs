@@ -95,7 +95,7 @@ impl Conversation {
             return;
         }
         self.next.1 += 1;
-        effects.push(Effect::Said { peer, post: post.clone() });
+        effects.push(Effect::Said { peer, post: post.clone(), expires });
         self.queue.push_back(Outgoing::new(post, expires));
         self.go_on(now, effects);
     }
@@ -454,6 +454,11 @@ impl Conversation {
         let messages = self.queue.iter().flat_map(|message| [message.at_server, message.expires]).flatten();
         let asks = self.gaps.wakeup().filter(|_| self.session.relies_on().is_some());
         receipts.chain(messages).chain([mail, self.absent_at(), asks].into_iter().flatten()).min()
+    }
+
+    /// Is there no receipt for this, which the person said?
+    pub(super) fn is_outstanding(&self, id: MessageId) -> bool {
+        self.queue.iter().any(|message| message.id() == id && !message.is_void())
     }
 
     /// Is there no receipt for what the person said there?

@@ -3,7 +3,7 @@
 use common::session::{MAX_RANGES, StreamId};
 
 /// Streams of one peer that are remembered: it begins one, and another for each backup that it restores.
-const MAX_STREAMS: usize = 8;
+pub const MAX_STREAMS: usize = 8;
 /// Holes in one stream that are remembered. A post that would make one more is not taken, so its sender repeats it when the
 /// holes before it are filled.
 pub const MAX_HOLES: usize = 256;

@@ -40,7 +40,7 @@ use common::receipt::Receipt;
 use common::session::{Content, MAX_EMOJI, MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
 
 use conversation::Conversation;
-pub use heard::{MAX_HOLES, Stream};
+pub use heard::{MAX_HOLES, MAX_STREAMS, Stream};
 pub use mail::Outcome;
 pub use outgoing::{Arrival, Outgoing};
 pub use session::Reason;
@@ -188,6 +188,8 @@ pub enum Effect {
         peer: PeerId,
         /// What.
         post: Post,
+        /// When it shall not go any more.
+        expires: Option<Instant>,
     },
     /// Give this frame to the connection of this route.
     Send {
@@ -426,7 +428,7 @@ impl Messenger {
 
     /// Does this message of ours wait for its receipt?
     pub fn is_outstanding(&self, peer: PeerId, id: MessageId) -> bool {
-        self.outstanding(peer).iter().any(|(waits, _)| *waits == id)
+        self.conversations.get(&peer).is_some_and(|conversation| conversation.is_outstanding(id))
     }
 
     /// Does what we said there wait for its receipt, or the void in its place?

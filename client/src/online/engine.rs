@@ -29,7 +29,7 @@ pub enum Happening {
     /// What an earlier process had under way with this peer. Before anything else of this peer.
     Resumed(PeerId, Conversation),
     /// Our person has read what this peer said, up to this number of this stream.
-    Read(PeerId, StreamId, u64),
+    Read(PeerId, (StreamId, u64)),
     /// What [`Out::lookups`] asked for.
     Found(PeerId, Vec<Post>),
     /// A front end gives a command.
@@ -103,7 +103,7 @@ impl Engine {
             Happening::Keys(secrets, peers) => self.room.set_keys(secrets, peers, now, out),
             Happening::Prekeys(secrets) => self.room.add_prekeys(secrets, now, out),
             Happening::Resumed(peer, before) => self.room.resume(peer, before, now, out),
-            Happening::Read(peer, stream, up_to) => self.room.feed(Input::Read { peer, stream, up_to }, now, out),
+            Happening::Read(peer, up_to) => self.room.read(peer, up_to, now, out),
             Happening::Found(peer, posts) => self.room.feed(Input::Found { peer, posts }, now, out),
             Happening::Attached(front, task) => self.attach(front, task, now, out),
             Happening::Node(event) => {

@@ -236,6 +236,11 @@ impl Room {
         read.into_iter().for_each(|(_, _, _, id)| self.came(peer, id, State::Read, out));
     }
 
+    /// What the peer has said in this stream was read up to this number, and the store knows it.
+    pub fn read(&mut self, peer: PeerId, (stream, up_to): (StreamId, u64), now: Moment, out: &mut Out) {
+        self.feed(Input::Read { peer, stream, up_to }, now, out);
+    }
+
     /// How far our person has read.
     pub(super) fn tell_read(&mut self, peer: PeerId, via: Via, (stream, up_to): (StreamId, u64), now: Moment) {
         let receipt = Receipt::sign(&self.identity, peer, Claim::Read { stream, up_to }, now.wall_ms());

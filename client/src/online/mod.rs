@@ -14,7 +14,6 @@ mod fronts;
 mod input;
 mod mailing;
 mod picture;
-mod reading;
 mod room;
 mod showing;
 mod task;
@@ -46,6 +45,12 @@ impl Moment {
     /// As messages carry it: milliseconds since 1970.
     fn wall_ms(self) -> u64 {
         u64::try_from(self.wall.as_millisecond()).unwrap_or_default()
+    }
+
+    /// That instant, which is to come, in milliseconds since 1970.
+    fn wall_ms_at(self, at: Instant) -> u64 {
+        let span = at.saturating_duration_since(self.at).as_millis();
+        self.wall_ms().saturating_add(u64::try_from(span).unwrap_or(u64::MAX))
     }
 
     /// The instant of this time in milliseconds since 1970; now, if it is over. `None`: so far away that no timer says it.

@@ -165,13 +165,12 @@ impl Room {
         let at_ms = now.wall_ms();
         let expires = life.and_then(|life| now.at.checked_add(life));
         self.feed(Input::Say { peer, id, at_ms, content, expires }, now, out);
-        let until = life.map(|life| at_ms.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)));
-        until.into_iter().for_each(|until| showing::keep_until(out, id, until));
     }
 
     /// What we said is kept, and shown.
-    fn said(&mut self, peer: PeerId, post: Post, now: Moment, out: &mut Out) {
-        out.keep(Record::Said { peer, post: post.clone(), expires_ms: None });
+    fn said(&mut self, peer: PeerId, post: Post, expires: Option<Instant>, now: Moment, out: &mut Out) {
+        let expires_ms = expires.map(|at| now.wall_ms_at(at));
+        out.keep(Record::Said { peer, post: post.clone(), expires_ms });
         self.note_said(peer, &post);
         let waiting = self.messenger.relies_on(peer).is_none();
         let shown = showing::event(Direction::Out, self.who(peer), post, waiting, now.wall);
@@ -392,7 +391,7 @@ impl Room {
                 Effect::Want { peer } => out.command(NodeCommand::Want(peer)),
                 Effect::Verify { peer, route } => out.command(NodeCommand::Verify(peer, route)),
                 Effect::Switched { peer, route, why } => self.switched(peer, route, why, now, out),
-                Effect::Said { peer, post } => self.said(peer, post, now, out),
+                Effect::Said { peer, post, expires } => self.said(peer, post, expires, now, out),
                 Effect::Incoming { peer, post } => {
                     out.keep(Record::Heard { peer, post: post.clone() });
                     let shown = showing::event(Direction::In, self.who(peer), post, false, now.wall);

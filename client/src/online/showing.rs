@@ -1,11 +1,9 @@
 //! Posts as they are shown, ours and theirs: words, and what is said about words.
 
-use common::session::{Content, MessageId, Post};
+use common::session::{Content, Post};
 use jiff::Timestamp;
 
-use super::Out;
 use crate::output::{Direction, Event, Who};
-use crate::store::Record;
 
 /// What is shown of a post, if it is anything to see. `waiting`: it is ours, and no session stands.
 pub(super) fn event(dir: Direction, who: Who, post: Post, waiting: bool, now: Timestamp) -> Option<Event> {
@@ -24,18 +22,6 @@ pub(super) fn event(dir: Direction, who: Who, post: Post, waiting: bool, now: Ti
         Content::Reaction { to, emoji } => Event::Reaction { dir, who, id: to.to_string(), post, emoji, at, waiting },
         Content::Void => return None,
     })
-}
-
-/// What is to be kept of this post has a time after which it shall not go any more.
-pub(super) fn keep_until(out: &mut Out, of: MessageId, at_ms: u64) {
-    for record in out.records.iter_mut().rev() {
-        if let Record::Said { post, expires_ms, .. } = record
-            && post.id == of
-        {
-            *expires_ms = Some(at_ms);
-            return;
-        }
-    }
 }
 
 fn from_millis(at_ms: u64) -> Option<Timestamp> {

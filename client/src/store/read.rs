@@ -7,14 +7,11 @@ use rusqlite::params;
 use super::message::{COLUMNS, Stored, message};
 use super::post::{POST, Waiting, unsigned, waiting};
 use super::{Message, PeerStream, Store, StoreError};
+use crate::messenger::{MAX_HOLES, MAX_STREAMS};
 
 /// Of the conversation with the peer of the first parameter. Its row is asked for first, so that the index of conversations
 /// gives the order.
 pub(super) const OF: &str = "message.peer = (SELECT peer FROM peer WHERE id = ?1)";
-/// Streams of a peer that are gone on with: another one begins only where a backup was restored.
-const STREAMS: usize = 8;
-/// Gaps of a stream that are gone on with: the messenger takes no post that makes more.
-const GAPS: usize = 256;
 
 /// Of that conversation, or of all.
 pub(super) fn of(peer: Option<PeerId>) -> &'static str {
@@ -63,7 +60,7 @@ impl Store {
         let mut seen: Vec<_> = names.map_err(&failed)?;
         seen.reverse();
         let (stream, next_seq) = self.own_stream(peer).map_err(&failed)?;
-        let streams = self.peer_streams(peer, STREAMS, GAPS)?;
+        let streams = self.peer_streams(peer, MAX_STREAMS, MAX_HOLES)?;
         Ok(Conversation { stream, next_seq, queue, seen, streams })
     }
 

@@ -1,7 +1,7 @@
 //! How far each stream has come, and what is missing in it.
 
 use common::identity::PeerId;
-use common::session::{Post, PostDigest, StreamId};
+use common::session::{Post, StreamId};
 use rusqlite::{OptionalExtension, params};
 
 use super::post::{POST, post, signed, unsigned};
@@ -139,6 +139,12 @@ impl Store {
         streams().map_err(self.failed("read"))
     }
 
+    /// Up to which number of the stream in which this peer speaks now our person has read, if they have read anything of it.
+    pub fn read_up_to(&self, peer: PeerId) -> Result<Option<(StreamId, u64)>, StoreError> {
+        let newest = self.peer_streams(peer, 1, 1)?.pop();
+        Ok(newest.filter(|stream| stream.read > 0).map(|stream| (stream.stream, stream.read)))
+    }
+
     fn peer_stream(&self, row: i64, id: i64, highest: i64, count: usize) -> rusqlite::Result<PeerStream> {
         let select = "SELECT first, last FROM gap WHERE stream = ?1 ORDER BY first LIMIT ?2";
         let mut statement = self.db.prepare_cached(select)?;
@@ -197,16 +203,6 @@ impl Store {
             posts.extend(found.map_err(&failed)?);
         }
         Ok(posts)
-    }
-
-    /// What exactly this peer has said under this name, if it is here.
-    pub fn digest_of(&self, peer: PeerId, id: common::session::MessageId) -> Result<Option<PostDigest>, StoreError> {
-        let select = format!("SELECT digest FROM message WHERE {OF} AND sent = 0 AND id = ?2");
-        let digest = self.db.prepare_cached(&select).and_then(|mut statement| {
-            let digest = statement.query_row(params![peer.as_bytes(), id.0], |row| row.get::<_, Option<[u8; 16]>>(0));
-            digest.optional()
-        });
-        Ok(digest.map_err(self.failed("read"))?.flatten().map(PostDigest))
     }
 }
 

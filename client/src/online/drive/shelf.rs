@@ -57,10 +57,9 @@ impl Driver {
 
     /// How far our person has read, after something was shown.
     pub(super) fn read_of(&self, peer: PeerId) -> Option<Happening> {
-        let streams = self.store.peer_streams(peer, 1, 1);
-        let streams = streams.inspect_err(|error| tracing::warn!(%error, "how far was read is not known")).ok()?;
-        let newest = streams.first().filter(|stream| stream.read > 0)?;
-        Some(Happening::Read(peer, newest.stream, newest.read))
+        let read = self.store.read_up_to(peer);
+        let read = read.inspect_err(|error| tracing::warn!(%error, "how far was read is not known")).ok()?;
+        Some(Happening::Read(peer, read?))
     }
 
     fn resume_each(&mut self, peers: &[PeerId], out: &mut Out) -> Result<(), End> {
