@@ -80,6 +80,8 @@ pub struct Person<C = netsim::netns::Host> {
     names: Option<PathBuf>,
     runs: AtomicUsize,
     lan: bool,
+    /// How far the computer's clock is off, as faketime(1) takes it.
+    clock: Option<&'static str>,
 }
 
 impl<C: Computer> Person<C> {
@@ -94,6 +96,7 @@ impl<C: Computer> Person<C> {
             names: None,
             runs: AtomicUsize::new(0),
             lan: false,
+            clock: None,
         };
         person.command(&["join", join, "--name", name])?;
         let id = person.command(&["id"])?;
@@ -111,6 +114,12 @@ impl<C: Computer> Person<C> {
     /// Is not found there any more.
     pub fn off_lan(self) -> Self {
         Person { lan: false, ..self }
+    }
+
+    /// The same at a computer whose clock is off by this, as in `+365d`; `None` puts it right. Only what calls itself the time of day
+    /// is: time passes as it does.
+    pub fn whose_clock_is_off(self, by: Option<&'static str>) -> Self {
+        Person { clock: by, ..self }
     }
 
     /// What others call this person.
@@ -179,6 +188,11 @@ impl<C: Computer> Person<C> {
         command.args(arguments).arg("--data").arg(&self.data);
         command.env("PUNCHLINE_NO_LAN", if self.lan { "0" } else { "1" });
         command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()));
+        if let Some(offset) = self.clock {
+            // What faketime(1) does, but without a process in between. The loader fills in $LIB.
+            command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1");
+            command.env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         command
     }
 

@@ -284,9 +284,10 @@ impl Driver {
         let mut next = Some(out);
         while let Some(mut out) = next.take() {
             self.engine.flush(now(), &mut out);
-            let Out { records, events, commands, reads, lookups, finds, ends, stop, .. } = out;
+            let Out { records, mut events, commands, reads, lookups, finds, ends, stop, .. } = out;
             if !records.is_empty() {
                 tokio::task::block_in_place(|| self.store.keep(&records)).map_err(|error| Err(error.into()))?;
+                self.take_out_lies(&records, &mut events)?;
             }
             for (to, event) in &events {
                 self.fronts.show(*to, event, Timestamp::now());

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{SOON, in_two_homes};
 
 /// Both were there once: the rendezvous keeps mail only from those whom the recipient has said that it wants.
-fn who_were_here(world: &World) -> Result<(Person<Host>, Person<Host>)> {
+pub(crate) fn who_were_here(world: &World) -> Result<(Person<Host>, Person<Host>)> {
     let (alice, bob) = in_two_homes(world)?;
     for person in [&alice, &bob] {
         let mut online = person.run()?;
@@ -23,21 +23,21 @@ fn who_were_here(world: &World) -> Result<(Person<Host>, Person<Host>)> {
 }
 
 /// Says something, and what became of it.
-fn write(from: &Person<Host>, to: &Person<Host>, text: &str) -> Result<(i32, Value)> {
+pub(crate) fn write(from: &Person<Host>, to: &Person<Host>, text: &str) -> Result<(i32, Value)> {
     let mut msg = from.start(&["msg", to.name(), text])?;
     let code = msg.exit_code(SOON);
     let sent = msg.said().iter().find(|said| said.event["event"] == "sent").map(|said| said.event.clone());
     Ok((code, sent.unwrap_or_default()))
 }
 
-fn states(of: &Person<Host>, with: &Person<Host>) -> Result<Vec<(String, String)>> {
+pub(crate) fn states(of: &Person<Host>, with: &Person<Host>) -> Result<Vec<(String, String)>> {
     let mut history = of.start(&["history", with.name(), "--all"])?;
     assert_eq!(history.exit_code(SOON), 0, "{}", history.transcript());
     let word = |message: &Value, name: &str| message[name].as_str().unwrap_or_default().to_owned();
     Ok(history.said().iter().map(|said| (word(&said.event, "text"), word(&said.event, "state"))).collect())
 }
 
-fn pair(text: &str, state: &str) -> (String, String) {
+pub(crate) fn pair(text: &str, state: &str) -> (String, String) {
     (text.to_owned(), state.to_owned())
 }
 

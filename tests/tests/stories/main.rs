@@ -3,6 +3,7 @@
 
 mod absent;
 mod background;
+mod clocks;
 mod explained;
 mod hostile;
 mod ipv6;

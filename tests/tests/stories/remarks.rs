@@ -1,7 +1,8 @@
 //! Messages are answered, edited, reacted to, deleted, and read.
 
-use e2e::{Person, World};
+use e2e::{Person, Running, World};
 use netsim::netns::in_namespaces;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::{SOON, in_public};
@@ -75,4 +76,54 @@ fn what_is_said_about_a_message_is_true_in_both_histories() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn nobody_sees_a_message_of_their_own_edited_or_deleted_by_somebody_else() {
+    in_namespaces(|| {
+        let mut world = World::new()?;
+        let (alice, bob) = in_public(&world)?;
+        let bobs = bob.up()?;
+        let promise = alice.command(&["msg", "bob", "I never promised that", "--wait", "device"])?["id"].clone();
+        drop(bobs);
+
+        // With nobody there, Bob edits and deletes what he says himself; then he has his database say that it was about her words.
+        world.kill_rendezvous();
+        let own = bob.start(&["msg", "alice", "never mind", "--timeout", "0.05"])?;
+        let own = queued(own)["id"].clone();
+        queued(bob.start(&["edit", text(&own), "of course", "--timeout", "0.05"])?);
+        queued(bob.start(&["delete", text(&own), "--timeout", "0.05"])?);
+        let db = Connection::open(bob.data().join("messages.db"))?;
+        let lie = "UPDATE message SET about = ?1, text = 'of course', voided = 0 WHERE about IS NOT NULL";
+        assert_eq!(db.execute(lie, [bytes(text(&promise))])?, 2);
+        drop(db);
+        world.start_rendezvous()?;
+
+        let mut chat = alice.chat(&bob)?;
+        let _bobs = bob.up()?;
+        bob.command(&["msg", "alice", "you did", "--wait", "device"])?;
+        chat.expect_that("his last word", SOON, |event| event["text"] == "you did");
+        assert_eq!((chat.count("edited"), chat.count("deleted")), (0, 0), "{}", chat.transcript());
+        let told = history(&alice, "bob")?;
+        let texts: Vec<&str> = told.iter().map(|message| text(&message["text"])).collect();
+        assert_eq!(texts, ["I never promised that", "you did"]);
+        assert_eq!(told[0].get("edited"), None, "{told:?}");
+        Ok(())
+    });
+}
+
+/// It is kept, and has gone nowhere yet.
+fn queued(mut command: Running) -> Value {
+    assert_eq!(command.exit_code(SOON), 6, "{}", command.transcript());
+    let sent = command.said().iter().rfind(|said| said.event["event"] == "sent").map(|said| said.event.clone());
+    sent.unwrap_or_default()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// An id as the database has it.
+fn bytes(id: &str) -> Vec<u8> {
+    (0..id.len()).step_by(2).filter_map(|at| u8::from_str_radix(id.get(at..at + 2)?, 16).ok()).collect()
 }

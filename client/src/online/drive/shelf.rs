@@ -2,12 +2,15 @@
 
 use common::identity::PeerId;
 use common::prekey::{Due, PrekeySecret};
+use common::session::Content;
 use jiff::Timestamp;
 
 use super::{Driver, PAGE, Stopped, now};
 use crate::exit::Failure;
 use crate::messenger::MAX_SEEN;
-use crate::online::{End, FrontId, Happening, Out, Reading};
+use crate::online::{End, FrontId, Happening, Out, Reading, To};
+use crate::output::Event;
+use crate::store::{Direction, Record};
 
 impl Driver {
     /// Goes on where the last process stood.
@@ -53,6 +56,25 @@ impl Driver {
         };
         let secrets: Result<Vec<_>, Failure> = kinds.map(secret).collect();
         Ok(Some(secrets.map_err(Err)?).filter(|secrets| !secrets.is_empty()).map(Happening::Prekeys))
+    }
+
+    /// Takes out what peers say that only our person may say: that words of ours were edited or deleted. The store keeps such a
+    /// post and lets it change nothing; so nobody is shown it either.
+    pub(super) fn take_out_lies(&self, records: &[Record], events: &mut Vec<(To, Event)>) -> Result<(), Stopped> {
+        for record in records {
+            let Record::Heard { peer, post } = record else { continue };
+            let (Content::Edit { of, .. } | Content::Delete { of }) = &post.content else { continue };
+            let ours = self.store.named(&of.to_string(), Some(*peer), Some(Direction::Sent));
+            if ours.map_err(|error| Err(error.into()))?.is_empty() {
+                continue;
+            }
+            tracing::warn!(peer = %peer.short(), "claims to have changed a message of ours");
+            let lie = post.id.to_string();
+            events.retain(|(_, event)| {
+                !matches!(event, Event::Edited { post, .. } | Event::Deleted { post, .. } if *post == lie)
+            });
+        }
+        Ok(())
     }
 
     /// How far our person has read, after something was shown.
