@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -203,4 +204,40 @@ fn a_newer_database_is_refused_by_every_command_and_left_as_it_is() {
         alice.punchline(arguments).refused(1, &["newer version of punchline", "format 99", "update punchline"]);
     }
     assert!(settled(&alice) == before);
+}
+
+#[test]
+fn what_an_older_version_kept_is_all_there_and_goes_on() {
+    // The folder of somebody who used the version before receipts were signed; the contact is called Bob.
+    let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/older/1");
+    let alice = Person::new();
+    fs::create_dir(alice.data()).expect("made");
+    fs::set_permissions(alice.data(), PermissionsExt::from_mode(0o700)).expect("set");
+    for file in ["config.json", "contacts.json", "identity.key", "messages.db"] {
+        fs::copy(older.join(file), alice.file(file)).expect("copied");
+        fs::set_permissions(alice.file(file), PermissionsExt::from_mode(0o600)).expect("set");
+    }
+    let contacts = alice.punchline(["contacts", "--json"]).events();
+    assert_eq!(contacts.iter().map(|contact| &contact["name"]).collect::<Vec<_>>(), ["Bob"]);
+    let told = |command: &[&str]| -> Vec<(String, String, String)> {
+        let word = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        let events = alice.punchline([command, &["--json"]].concat()).events();
+        events.iter().map(|event| (word(event, "dir"), word(event, "text"), word(event, "state"))).collect()
+    };
+    let line = |dir: &str, text: &str, state: &str| (dir.to_owned(), text.to_owned(), state.to_owned());
+    let waits = line("out", "call me when you are back", "queued");
+    let said = [
+        line("out", "Is anybody there?", "device"),
+        line("in", "I can hear you, 你好", "device"),
+        line("out", "good", "device"),
+        waits.clone(),
+    ];
+    assert_eq!(told(&["history", "Bob"]), said);
+    assert_eq!(told(&["search", "你好"]), said[1..2]);
+    assert_eq!(told(&["outbox"]).len(), 1);
+    says(&alice, "still there\n");
+    assert_eq!(told(&["history", "Bob"])[..4], said);
+    let id = alice.punchline(["outbox", "--json"]).events()[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(alice.punchline(["outbox", "cancel", &id]).code, 0);
+    assert_eq!(told(&["history", "Bob"])[3], line("out", &waits.1, "cancelled"));
 }

@@ -6,7 +6,7 @@
 //!
 //! # Limits
 //!
-//! What comes over a control socket is another process's of the same person. What a router answers to PCP and NAT-PMP is read by `crab_nat`, QUIC and TLS by quinn and rustls, which are fuzzed at home.
+//! What a router answers to PCP and NAT-PMP is read by `crab_nat`, QUIC and TLS by quinn and rustls, which are fuzzed at home.
 
 use std::fmt::Debug;
 use std::hint::black_box;
@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::Instant;
 
+use client::control::{self, Request};
 use client::net::decode;
 use common::candidate;
 use common::datagram::{self, Kind};
@@ -45,7 +46,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 pub type Decoder = fn(&[u8]) -> bool;
 
 /// All of them, by the names of their targets and of their folders in the corpus.
-pub const DECODERS: [(&str, Decoder); 17] = [
+pub const DECODERS: [(&str, Decoder); 18] = [
     ("to_server", to_server),
     ("from_server", from_server),
     ("peer_frame", peer_frame),
@@ -63,6 +64,7 @@ pub const DECODERS: [(&str, Decoder); 17] = [
     ("web_socket", web_socket),
     ("upnp", upnp),
     ("proxy", proxy),
+    ("control", control),
 ];
 
 /// The body of a frame from a client to its rendezvous.
@@ -281,6 +283,16 @@ pub fn upnp(bytes: &[u8]) -> bool {
 /// What an HTTP proxy answers.
 pub fn proxy(bytes: &[u8]) -> bool {
     now(decode::proxy(bytes))
+}
+
+/// What a front end says over the control socket; and a request that came goes as the same.
+pub fn control(bytes: &[u8]) -> bool {
+    if let Ok(request) = serde_json::from_slice::<Request>(bytes) {
+        let again = serde_json::to_value(&request).expect("a request is JSON");
+        let request: Request = serde_json::from_value(again.clone()).expect("what we say we understand");
+        assert_eq!(serde_json::to_value(&request).expect("a request is JSON"), again);
+    }
+    now(control::understood(bytes)) > 0
 }
 
 /// Nothing here waits for anything.

@@ -7,7 +7,6 @@
 //!
 //! Everything is bounded: the length of a line, the connections, the requests of each, the lines of input ahead of the task, and what
 //! waits for a front end that does not read: it is dropped.
-//!
 
 mod connection;
 mod front;
@@ -36,3 +35,13 @@ pub const MAX_REQUESTS: usize = 16;
 pub const MAX_QUEUED: usize = 4 << 20;
 /// Lines of input that a front end may send ahead of what the task has taken: as many as share a transaction, and as many to come.
 pub const WINDOW: usize = 512;
+
+/// How many lines of these bytes, as a front end says them, the node understands: a door to its reader for the fuzz targets in
+/// `fuzz/`. Nothing is done about them.
+pub async fn understood(mut said: &[u8]) -> usize {
+    let mut understood = 0;
+    while let Ok(Some(Ok(line))) = connection::read_line(&mut said).await {
+        understood += usize::from(protocol::parse(&line).is_ok());
+    }
+    understood
+}

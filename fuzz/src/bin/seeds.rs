@@ -62,6 +62,7 @@ fn all() -> Seeds {
         ("web_socket", web_sockets()),
         ("upnp", upnp()),
         ("proxy", proxies()),
+        ("control", control_lines()),
     ])
 }
 
@@ -395,4 +396,24 @@ fn proxies() -> Vec<(&'static str, Vec<u8>)> {
         ("established", b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n\x16\x03\x03".to_vec()),
         ("refused", b"HTTP/1.0 407 Proxy Authentication Required\r\n\r\n".to_vec()),
     ]
+}
+
+fn control_lines() -> Vec<(&'static str, Vec<u8>)> {
+    [
+        ("chat", r#"{"id":1,"command":"chat","peer":"Bob","as":"text","zone":"Europe/Berlin"}"#),
+        ("msg", r#"{"id":2,"command":"msg","peer":"Bob","text":"noon?","wait":"device","timeout_s":5}"#),
+        ("reply", r#"{"id":3,"command":"reply","message":"8b3d","text":"yes","expires_s":90}"#),
+        ("ping", r#"{"id":4,"command":"ping","peer":"Bob","count":3,"age_ms":7}"#),
+        ("react", r#"{"id":9,"command":"react","message":"8b3d","wait":"read"}"#),
+        ("speed", r#"{"id":5,"command":"speed","peer":"Bob","progress":true}"#),
+        ("tail", r#"{"id":6,"command":"tail","since":7}"#),
+        ("watch", r#"{"id":7,"command":"watch"}"#),
+        ("down", r#"{"id":8,"command":"down"}"#),
+        ("line", r#"{"re":1,"line":"hello"}"#),
+        ("too-long", r#"{"re":1,"too_long":70000}"#),
+        ("eof", r#"{"re":1,"eof":true}"#),
+        ("interrupt", r#"{"re":1,"interrupt":true}"#),
+    ]
+    .map(|(name, line)| (name, format!("{line}\n").into_bytes()))
+    .into()
 }

@@ -41,6 +41,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// How often that was.
+    pub(crate) fn looked(&self) -> usize {
+        self.looked
+    }
+
     /// Everything is everywhere.
     pub(crate) fn assert_complete(&self, talkers: &[Talker; 2]) {
         for (way, talker) in self.ways.iter().zip(talkers) {
