@@ -8,33 +8,18 @@ use common::receipt::{Claim, Receipt};
 use common::seal::MAX_CONTENT;
 use common::session::{Content, MAX_EMOJI, MAX_TEXT, MessageId, PeerFrame, Post, PostDigest, Route, StreamId, Via};
 
+use super::carrier::{Carrier, LONGEST_PATIENCE};
 use super::gaps::Gaps;
 use super::heard::Taken;
 use super::mail::{ABSENT_AFTER, Mail, Outcome};
 use super::outgoing::Outgoing;
 use super::seen::Seen;
 use super::session::{Change, Session};
-use super::{Arrival, Effect, LETTER, MAX_QUEUED, Refusal, Resumed, WINDOW, WINDOW_BYTES};
+use super::{Arrival, Effect, LETTER, MAX_QUEUED, Refusal, Resumed, WINDOW_BYTES};
 
 /// The nonce of the question whose answer proves a direct connection that is new, or in doubt because our network has
 /// changed. The pings of people are numbered from 1.
 const PROOF: u64 = u64::MAX;
-/// How long a receipt may take at least: a busy machine, or a phone that wakes its radio, answers no sooner.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(200);
-/// How long it may take at most: longer than a round trip through a full queue (2 s on a bad mobile link), and shorter
-/// than a person's patience.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(3);
-/// So many round trips: QUIC repeats a lost packet after about one and a half.
-const PATIENCE_IN_RTTS: u32 = 4;
-
-/// A route that carries messages: the first `in_flight` of the queue were given to it, and if there are any, a receipt is
-/// due.
-#[derive(Debug)]
-struct Carrier {
-    route: Route,
-    in_flight: usize,
-    receipt_due: Option<Instant>,
-}
 
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -134,7 +119,7 @@ impl Conversation {
         let first = self.session.relies_on().is_none();
         self.rtt[route as usize] = rtt;
         // A connection that takes the place of another one has carried nothing yet.
-        self.carriers.retain(|carrier| carrier.route != route);
+        self.carriers.retain(|carrier| carrier.route() != route);
         self.mail.absent = false;
         self.change(Change::Up(route), now, effects);
         if first {
@@ -220,13 +205,22 @@ impl Conversation {
         let known = self.seen.get(id);
         let digest = known.flatten().unwrap_or_else(|| post.digest());
         if known.is_none() {
-            if self.gaps.take(post.stream, post.seq, self.session.relies_on().is_some(), now) != Taken::New {
-                return;
+            match self.gaps.take(post.stream, post.seq, self.session.relies_on().is_some(), now) {
+                Taken::New => {}
+                // Whether it is that post, and what of it is here, only the store knows.
+                Taken::Known => return effects.push(Effect::Recall { peer, via, id }),
+                Taken::TooMany => return,
             }
             self.seen.insert(id, Some(digest));
             effects.push(Effect::Incoming { peer, post });
         }
         // After showing: a receipt never speaks of something that was not shown. Of a copy it says what was shown.
+        self.acknowledge(via, id, digest, effects);
+    }
+
+    /// What had come under the name of this copy.
+    pub(super) fn recalled(&mut self, via: Via, id: MessageId, digest: PostDigest, effects: &mut Vec<Effect>) {
+        self.seen.insert(id, Some(digest));
         self.acknowledge(via, id, digest, effects);
     }
 
@@ -269,12 +263,7 @@ impl Conversation {
         let arrival = self.queue[position].arrival(digest)?;
         self.queue.remove(position);
         for carrier in &mut self.carriers {
-            // A receipt may also speak of a message that an earlier connection carried and this one has not yet.
-            if position < carrier.in_flight {
-                carrier.in_flight -= 1;
-            }
-            let patience = patience(self.rtt[carrier.route as usize]);
-            carrier.receipt_due = (carrier.in_flight > 0).then(|| now + patience);
+            carrier.taken_out(position, self.rtt[carrier.route() as usize], now);
         }
         Some(arrival)
     }
@@ -328,10 +317,10 @@ impl Conversation {
     fn change(&mut self, change: Change, now: Instant, effects: &mut Vec<Effect>) {
         let why = self.session.handle(change);
         let session = self.session;
-        self.carriers.retain(|carrier| session.uses(carrier.route));
+        self.carriers.retain(|carrier| session.uses(carrier.route()));
         for route in Route::ALL {
-            if session.uses(route) && !self.carriers.iter().any(|carrier| carrier.route == route) {
-                self.carriers.push(Carrier { route, in_flight: 0, receipt_due: None });
+            if session.uses(route) && !self.carriers.iter().any(|carrier| carrier.route() == route) {
+                self.carriers.push(Carrier::new(route));
             }
         }
         if let Some(why) = why {
@@ -361,12 +350,10 @@ impl Conversation {
         let peer = self.peer;
         for carrier in &mut self.carriers {
             let mut room = WINDOW_BYTES;
-            let window = self.queue.iter().take(WINDOW).take_while(|message| fits(message, &mut room));
-            for message in window.skip(carrier.in_flight) {
-                effects.push(Effect::Send { peer, route: carrier.route, frame: message.frame() });
-                carrier.in_flight += 1;
-                let patience = patience(self.rtt[carrier.route as usize]);
-                carrier.receipt_due.get_or_insert(now + patience);
+            let window = self.queue.iter().take(carrier.window()).take_while(|message| fits(message, &mut room));
+            for message in window.skip(carrier.in_flight()) {
+                effects.push(Effect::Send { peer, route: carrier.route(), frame: message.frame() });
+                carrier.given(self.rtt[carrier.route() as usize], now);
             }
         }
         let count = if self.session.relies_on().is_none() { self.letter_length() } else { 0 };
@@ -405,11 +392,8 @@ impl Conversation {
     pub(super) fn timeout(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut overdue = Vec::new();
         for carrier in &mut self.carriers {
-            if let Some(due) = &mut carrier.receipt_due
-                && *due <= now
-            {
-                *due = now + patience(self.rtt[carrier.route as usize]);
-                overdue.push(carrier.route);
+            if carrier.is_overdue(self.rtt[carrier.route() as usize], now) {
+                overdue.push(carrier.route());
             }
         }
         for route in overdue {
@@ -449,7 +433,7 @@ impl Conversation {
     }
 
     pub(super) fn wakeup(&self) -> Option<Instant> {
-        let receipts = self.carriers.iter().filter_map(|carrier| carrier.receipt_due);
+        let receipts = self.carriers.iter().filter_map(Carrier::receipt_due);
         let mail = self.mail.wakeup().filter(|_| self.waits_for_mail());
         let messages = self.queue.iter().flat_map(|message| [message.at_server, message.expires]).flatten();
         let asks = self.gaps.wakeup().filter(|_| self.session.relies_on().is_some());
@@ -492,8 +476,4 @@ fn fits(message: &Outgoing, room: &mut usize) -> bool {
     let rest = room.checked_sub(message.length());
     *room = rest.unwrap_or(*room);
     rest.is_some()
-}
-
-fn patience(rtt: Duration) -> Duration {
-    (rtt * PATIENCE_IN_RTTS).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
 }

@@ -2,8 +2,8 @@
 //!
 //! The life of a message. `Say` puts it at the end of its peer's queue (or refuses it, with the reason). With a peer there
 //! may be two connections, one through the relay and one direct; `session` decides which of them carry messages.
-//! On each that does, the first [`WINDOW`] messages of the queue are on their way; a receipt takes its message out and
-//! lets the next one go. A route that begins to be used begins from the front of the queue, so whatever a broken one
+//! On each that does, the first messages of the queue are on their way, a window of them (`carrier`); a receipt takes its message
+//! out and lets the next one go. A route that begins to be used begins from the front of the queue, so whatever a broken one
 //! swallowed goes once more, in the order in which it was said. While there is no connection at all, the first messages
 //! are offered as a letter to whoever asks for the next introduction. The receiver acknowledges every copy on the way it
 //! came and shows the first: it remembers the last [`MAX_SEEN`] ids of each peer. A receipt that stays out for about
@@ -22,6 +22,7 @@
 //! What it knows lives in memory; `Resume` gives a new one what an earlier one had queued and seen, from the store. Whoever
 //! acts on the effects keeps what they say of messages first, then sends: a receipt must not be ahead of the disk.
 
+mod carrier;
 mod conversation;
 mod gaps;
 mod heard;
@@ -49,15 +50,16 @@ pub use session::Reason;
 /// offline may cost; as lines typed by a person it is a day's talk. Several windows, so that there is always something
 /// to say when receipts come.
 pub const MAX_QUEUED: usize = 1024;
-/// Messages on their way to one peer without a receipt. Between a message and its receipt are a round trip and a write to the
-/// disk on either side, and a script may have thousands of lines a second to say. With 512 a relayed conversation stood
-/// still for 8 s after its tunnel was forgotten, with 128 for 4.4 and with 64 for 4.2: QUIC repeats all that was lost first.
+/// Messages on their way to one peer without a receipt, on a route that has carried no more yet. A conversation whose tunnel was
+/// forgotten stood still for 8 s with 512, for 4.4 with 128 and for 4.2 with 64: QUIC repeats all that was lost first.
 pub const WINDOW: usize = 128;
+/// As many once so many were asked for and acknowledged: between a message and its receipt are a round trip and a write to the disk
+/// on either side, and a script may have thousands of lines a second to say.
+pub const LARGEST_WINDOW: usize = 512;
 /// Bytes of them: as many as 64 of the longest. It keeps a pasted book from filling every buffer down to the socket.
 pub const WINDOW_BYTES: usize = 1 << 20;
-/// Ids remembered of one peer. An id need only be known until its sender has the receipt, and until then the sender
-/// sends at most [`WINDOW`] others; 16 times that leaves room for copies that come late by another route.
-pub const MAX_SEEN: usize = 2048;
+/// Names remembered of one peer's posts; of what is older the store is asked ([`Effect::Recall`]). Few in tests, so that they forget.
+pub const MAX_SEEN: usize = if cfg!(test) { 4 } else { 2048 };
 /// Posts that are said again for one question.
 pub const MAX_FOUND: usize = 256;
 /// Messages that ride along with a request for an introduction. What follows them is two round trips behind.
@@ -156,6 +158,17 @@ pub enum Input {
         peer: PeerId,
         /// At most [`MAX_FOUND`].
         posts: Vec<Post>,
+    },
+    /// The answer to [`Effect::Recall`], if the store knows that name.
+    Recalled {
+        /// Whose post.
+        peer: PeerId,
+        /// Which way the copy came.
+        via: Via,
+        /// Its name.
+        id: MessageId,
+        /// What had come under it.
+        digest: PostDigest,
     },
     /// An envelope of this peer's does not open.
     Unreadable {
@@ -312,6 +325,16 @@ pub enum Effect {
         /// The first and the last of each range.
         ranges: Vec<(u64, u64)>,
     },
+    /// A copy came of something that is here for so long that it is not remembered: find what came under that name, and hand it in
+    /// as [`Input::Recalled`].
+    Recall {
+        /// From whom.
+        peer: PeerId,
+        /// Which way.
+        via: Via,
+        /// Its name.
+        id: MessageId,
+    },
     /// The peer suggests a name for itself.
     PeerName {
         /// Who.
@@ -402,6 +425,7 @@ impl Messenger {
             Input::Deposited { peer, token, outcome } => self.of(peer).deposited(token, outcome, now, &mut effects),
             Input::Read { peer, stream, up_to } => self.of(peer).read(stream, up_to, &mut effects),
             Input::Found { peer, posts } => self.of(peer).found(posts, &mut effects),
+            Input::Recalled { peer, via, id, digest } => self.of(peer).recalled(via, id, digest, &mut effects),
             Input::Unreadable { peer } => self.of(peer).unreadable(now, &mut effects),
         }
         effects

@@ -13,12 +13,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::fronts::{Fronts, Typed};
-use super::task::LookUp;
 use super::{End, Engine, FrontId, Happening, Moment, Out, Reading, Room, Task, To};
 use crate::control::{self, Command, ConnectionId, Greeting, Request, ToHost, Wires};
 use crate::data::{Contacts, DataDir, Lock, StatusFile};
 use crate::exit::{Exit, Failure};
-use crate::messenger::MAX_FOUND;
 use crate::net::{Node, NodeConfig};
 use crate::node::NodeEvent;
 use crate::output::{Event, Who};
@@ -304,9 +302,10 @@ impl Driver {
                     after.append(self.engine.handle(read, now()));
                 }
             }
-            for LookUp { peer, stream, ranges } in lookups {
-                let posts = self.store.posts(peer, stream, &ranges, MAX_FOUND).map_err(|error| Err(error.into()))?;
-                after.append(self.engine.handle(Happening::Found(peer, posts), now()));
+            for what in lookups {
+                if let Some(found) = self.look_up(what)? {
+                    after.append(self.engine.handle(found, now()));
+                }
             }
             for (front, reading) in reads {
                 match reading {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::identity::PeerId;
 use common::prekey::{Prekey, PrekeySecret};
-use common::session::{Content, MessageId, Post, StreamId};
+use common::session::{Content, MessageId, Post, PostDigest, StreamId, Via};
 
 use super::room::Notice;
 use super::{FrontId, Line, Moment, Out, Room, Signal, Task, To};
@@ -30,8 +30,10 @@ pub enum Happening {
     Resumed(PeerId, Conversation),
     /// Our person has read what this peer said, up to this number of this stream.
     Read(PeerId, (StreamId, u64)),
-    /// What [`Out::lookups`] asked for.
+    /// Posts that [`Out::lookups`] asked for.
     Found(PeerId, Vec<Post>),
+    /// What came under a name that [`Out::lookups`] asked for, and which way its copy came.
+    Recalled(PeerId, Via, MessageId, PostDigest),
     /// A front end gives a command.
     Attached(FrontId, Box<dyn Task>),
     /// The node says something.
@@ -105,6 +107,9 @@ impl Engine {
             Happening::Resumed(peer, before) => self.room.resume(peer, before, now, out),
             Happening::Read(peer, up_to) => self.room.read(peer, up_to, now, out),
             Happening::Found(peer, posts) => self.room.feed(Input::Found { peer, posts }, now, out),
+            Happening::Recalled(peer, via, id, digest) => {
+                self.room.feed(Input::Recalled { peer, via, id, digest }, now, out);
+            }
             Happening::Attached(front, task) => self.attach(front, task, now, out),
             Happening::Node(event) => {
                 self.room.note(&event, now, out);

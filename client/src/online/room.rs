@@ -9,6 +9,7 @@ use common::receipt::{Claim, MAX_CLAIMED, Receipt};
 use common::session::{Content, MessageId, PeerFrame, Post, PostDigest, Route, Via};
 
 use super::mailing::Mailing;
+use super::task::LookUp;
 use super::{Moment, Out, showing};
 use crate::data::{Contacts, SessionStatus, State as Standing, Status};
 use crate::messenger::{Arrival, Effect, Input, Messenger, Outgoing, Reason, Refusal, Resumed, Stream};
@@ -417,7 +418,8 @@ impl Room {
                 Effect::AtServer { .. } => {}
                 Effect::Deposit { peer, token, frames } => out.command(NodeCommand::Deposit { peer, token, frames }),
                 Effect::TellRead { peer, via, stream, up_to } => self.tell_read(peer, via, (stream, up_to), now),
-                Effect::LookUp { peer, stream, ranges } => out.look_up(peer, stream, ranges),
+                Effect::LookUp { peer, stream, ranges } => out.look_up(LookUp::Posts { peer, stream, ranges }),
+                Effect::Recall { peer, via, id } => out.look_up(LookUp::Name { peer, via, id }),
                 Effect::PeerName { peer, name } => out.show(Event::Hello { who: self.who(peer), suggests: name }),
                 Effect::Pong { peer, via: Via::Session(route), nonce } => {
                     self.notices.push(Notice::Pong { peer, route, nonce });

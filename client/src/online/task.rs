@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use common::identity::PeerId;
 use common::path::Ending;
-use common::session::{Content, MessageId, Route, StreamId};
+use common::session::{Content, MessageId, Route, StreamId, Via};
 
 use super::{About, Line, Moment, Room};
 use crate::exit::{Exit, Failure};
@@ -130,15 +130,27 @@ pub struct Reading {
     pub peer: Option<PeerId>,
 }
 
-/// Posts of ours that somebody has lost.
+/// What the messenger wants to know from the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LookUp {
-    /// Who.
-    pub peer: PeerId,
-    /// In which stream.
-    pub stream: StreamId,
-    /// The first and the last of each range.
-    pub ranges: Vec<(u64, u64)>,
+pub enum LookUp {
+    /// Posts of ours that somebody has lost; they are [`Found`](super::Happening::Found).
+    Posts {
+        /// Who.
+        peer: PeerId,
+        /// In which stream.
+        stream: StreamId,
+        /// The first and the last of each range.
+        ranges: Vec<(u64, u64)>,
+    },
+    /// What came long ago under the name of a copy; it is [`Recalled`](super::Happening::Recalled), if it is known.
+    Name {
+        /// From whom.
+        peer: PeerId,
+        /// Which way the copy came.
+        via: Via,
+        /// The name.
+        id: MessageId,
+    },
 }
 
 /// What is to be done, in order.
@@ -152,7 +164,7 @@ pub struct Out {
     pub commands: Vec<NodeCommand>,
     /// To read from the store, once the front end has taken what it was told before.
     pub reads: Vec<(FrontId, Reading)>,
-    /// Posts of ours to look for, for [`Happening::Found`](super::Happening::Found).
+    /// To look up, after keeping.
     pub lookups: Vec<LookUp>,
     /// To find in the conversation with this peer, after keeping.
     pub finds: Vec<(FrontId, PeerId, About)>,
@@ -216,9 +228,9 @@ impl Out {
         self.reads.extend(self.speaker.map(|speaker| (speaker, reading)));
     }
 
-    /// Asks for posts of ours.
-    pub(super) fn look_up(&mut self, peer: PeerId, stream: StreamId, ranges: Vec<(u64, u64)>) {
-        self.lookups.push(LookUp { peer, stream, ranges });
+    /// Asks the store.
+    pub(super) fn look_up(&mut self, what: LookUp) {
+        self.lookups.push(what);
     }
 
     /// Asks for the message with this peer that a remark is about; the answer comes as [`Signal::Named`].

@@ -1,7 +1,7 @@
 //! How far each stream has come, and what is missing in it.
 
 use common::identity::PeerId;
-use common::session::{Post, StreamId};
+use common::session::{MessageId, Post, PostDigest, StreamId};
 use rusqlite::{OptionalExtension, params};
 
 use super::post::{POST, post, signed, unsigned};
@@ -203,6 +203,16 @@ impl Store {
             posts.extend(found.map_err(&failed)?);
         }
         Ok(posts)
+    }
+
+    /// What exactly this peer has said under this name, if it is here.
+    pub fn digest_of(&self, peer: PeerId, id: MessageId) -> Result<Option<PostDigest>, StoreError> {
+        let select = format!("SELECT digest FROM message WHERE {OF} AND sent = 0 AND id = ?2");
+        let digest = self.db.prepare_cached(&select).and_then(|mut statement| {
+            let digest = statement.query_row(params![peer.as_bytes(), id.0], |row| row.get::<_, Option<[u8; 16]>>(0));
+            digest.optional()
+        });
+        Ok(digest.map_err(self.failed("read"))?.flatten().map(PostDigest))
     }
 }
 

@@ -247,6 +247,12 @@ impl World {
                     let posts = me.disk.said.iter().filter(within).cloned().collect();
                     self.input(side, Input::Found { peer, posts });
                 }
+                Effect::Recall { peer, via, id } => {
+                    let known = me.disk.heard.iter().find(|post| post.id == id).map(Post::digest);
+                    if let Some(digest) = known {
+                        self.input(side, Input::Recalled { peer, via, id, digest });
+                    }
+                }
                 effect => panic!("nobody asked for {effect:?}"),
             }
         }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{Driver, PAGE, Stopped, now};
 use crate::exit::Failure;
-use crate::messenger::MAX_SEEN;
+use crate::messenger::{MAX_FOUND, MAX_SEEN};
+use crate::online::task::LookUp;
 use crate::online::{End, FrontId, Happening, Out, Reading, To};
 use crate::output::Event;
 use crate::store::{Direction, Record};
@@ -58,6 +59,19 @@ impl Driver {
         Ok(Some(secrets.map_err(Err)?).filter(|secrets| !secrets.is_empty()).map(Happening::Prekeys))
     }
 
+    pub(super) fn look_up(&self, what: LookUp) -> Result<Option<Happening>, Stopped> {
+        let found = match what {
+            LookUp::Posts { peer, stream, ranges } => {
+                self.store.posts(peer, stream, &ranges, MAX_FOUND).map(|posts| Some(Happening::Found(peer, posts)))
+            }
+            LookUp::Name { peer, via, id } => {
+                let digest = self.store.digest_of(peer, id);
+                digest.map(|digest| digest.map(|digest| Happening::Recalled(peer, via, id, digest)))
+            }
+        };
+        found.map_err(|error| Err(error.into()))
+    }
+
     /// Takes out what peers say that only our person may say: that words of ours were edited or deleted. The store keeps such a
     /// post and lets it change nothing; so nobody is shown it either.
     pub(super) fn take_out_lies(&self, records: &[Record], events: &mut Vec<(To, Event)>) -> Result<(), Stopped> {
@@ -70,9 +84,9 @@ impl Driver {
             }
             tracing::warn!(peer = %peer.short(), "claims to have changed a message of ours");
             let lie = post.id.to_string();
-            events.retain(|(_, event)| {
-                !matches!(event, Event::Edited { post, .. } | Event::Deleted { post, .. } if *post == lie)
-            });
+            events.retain(
+                |(_, event)| !matches!(event, Event::Edited { post, .. } | Event::Deleted { post, .. } if *post == lie),
+            );
         }
         Ok(())
     }
