@@ -161,7 +161,7 @@ impl Room {
             Deposited::Lost => (Outcome::Lost, None),
         };
         if outcome == Outcome::Full {
-            tracing::warn!(peer = %peer.short(), "the rendezvous has no room for more mail now; it is tried again later");
+            out.show(Event::MailboxFull { who: self.who(peer) });
         }
         let effects = self.messenger.handle(Input::Deposited { peer, token, outcome }, now.at);
         for effect in effects {

@@ -323,6 +323,12 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         mbps: Option<Mbps>,
     },
+    /// The rendezvous takes no more mail for this contact from us now.
+    MailboxFull {
+        /// For whom.
+        #[serde(flatten)]
+        who: Who,
+    },
     /// Our clock or the rendezvous' is wrong.
     Clock {
         /// What ours says.

@@ -42,6 +42,12 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
         }
         Event::Sent { who, id, state } => Some(format!("{id} {state} ({})", name(who))),
         Event::Ran { who, id, attempt, status, again, .. } => clock(ran(who, id, *attempt, *status, *again)),
+        Event::MailboxFull { who } => {
+            let who = name(who);
+            clock(format!(
+                "the rendezvous takes no more mail for {who} now: what waits goes when {who} is online, or later"
+            ))
+        }
         Event::Clock { server, .. } => {
             let server = server.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M");
             clock(format!("your clock or the rendezvous' is wrong: there it is {server}. Set yours, if it is that"))

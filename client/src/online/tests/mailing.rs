@@ -53,6 +53,19 @@ fn mail_is_kept_and_shown_and_collected_when_its_receipt_is_at_the_server() {
 }
 
 #[test]
+fn a_mailbox_that_is_full_is_told_of_and_nothing_is_said_to_be_there() {
+    let (mut world, _) = chat();
+    registered(&mut world);
+    world.line("hello");
+    let out = world.all(Happening::Node(NodeEvent::Refused { peer: bob() }));
+    let [token] = deposits(&out)[..] else { panic!("he is away: {out:?}") };
+    let out = deposited(&mut world, token, Deposited::Full);
+    let told: Vec<&Event> = out.events.iter().map(|(_, event)| event).collect();
+    assert!(matches!(told[..], [Event::MailboxFull { who }] if who.peer == bob()), "{told:?}");
+    assert_eq!(out.records, []);
+}
+
+#[test]
 fn over_a_connection_the_receipt_goes_at_once() {
     let (mut world, _) = World::new(Watch);
     registered(&mut world);

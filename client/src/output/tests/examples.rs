@@ -299,6 +299,7 @@ fn examples() -> Vec<Event> {
         Event::Sent { who: bob(), id: message.into(), state: "device" },
         Event::Ran { entry: 1207, who: bob(), id: message.into(), attempt: 1, status: Some(1), again: true },
         Event::Node { change: NodeChange::Started, pid: Some(4711) },
+        Event::MailboxFull { who: bob() },
         Event::Clock { ours: now, server: now + std::time::Duration::from_secs(365 * 86_400) },
         Event::progress("looking for a path", 0.25, None),
         Event::Cancelled { who: bob(), id: message.into(), text: "hello".into() },
@@ -400,6 +401,7 @@ fn examples() -> Vec<Event> {
             | Event::Sent { .. }
             | Event::Ran { .. }
             | Event::Node { .. }
+            | Event::MailboxFull { .. }
             | Event::Clock { .. }
             | Event::Progress { .. }
             | Event::Cancelled { .. }

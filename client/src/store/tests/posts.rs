@@ -24,6 +24,16 @@ fn with_gaps(store: &Store) -> Vec<(String, u64)> {
 }
 
 #[test]
+fn what_came_under_a_name_is_known_though_its_words_are_gone() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.keep(&[heard(1, 0, "1"), said(1, 1, "mine"), hears(1, 2, Content::Delete { of: id(0) })]).expect("kept");
+    let came = |peer, n| store.digest_of(peer, id(n)).expect("read");
+    assert_eq!(came(peer(1), 0), Some(post(0, text("1")).digest()));
+    assert_eq!((came(peer(1), 1), came(peer(1), 9), came(peer(2), 0)), (None, None, None));
+}
+
+#[test]
 fn what_fills_a_gap_stands_in_its_place_and_the_gap_is_told_until_then() {
     let folder = Folder::new();
     let mut store = folder.open();
