@@ -17,7 +17,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// For a command that only reads the disk; a long history takes a busy machine its time.
 const READ: Duration = Duration::from_secs(60);
 /// Messages that are looked at while it goes on: what the two can say between two looks, and what may wait at each.
-const RECENT: &str = "6000";
+const RECENT: &str = "3000";
 
 pub(crate) struct Talker {
     person: Rc<Person<Host>>,
