@@ -229,9 +229,11 @@ impl Conversation {
         let peer = self.peer;
         // What we have to say ourselves goes in front: somebody who has come to say one thing leaves when it is
         // acknowledged.
-        if via == Via::Letter && !std::mem::replace(&mut self.letter_answered, true) && !self.letter.is_empty() {
-            let frames = self.queue.iter().take(self.letter.len()).map(Outgoing::frame).collect();
-            effects.push(Effect::Reply { peer, frames });
+        let alone = !matches!(via, Via::Session(_));
+        if alone && !std::mem::replace(&mut self.letter_answered, true) {
+            let first = self.queue.iter().take(self.letter.len());
+            let frames: Vec<_> = first.filter(|message| message.at_server.is_none()).map(Outgoing::frame).collect();
+            effects.extend((!frames.is_empty()).then_some(Effect::Reply { peer, via, frames }));
         }
         effects.push(Effect::Acknowledge { peer, via, id, digest });
     }

@@ -224,10 +224,12 @@ pub enum Effect {
         /// What has arrived under it.
         digest: PostDigest,
     },
-    /// Answer a letter by a letter.
+    /// Say this, too, in front of the receipts, to somebody who may leave when those are there.
     Reply {
         /// To whom.
         peer: PeerId,
+        /// Which way: as a letter or by mail.
+        via: Via,
         /// What, in order, in one envelope.
         frames: Vec<PeerFrame>,
     },

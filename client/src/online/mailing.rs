@@ -40,7 +40,7 @@ pub(super) struct Mailing {
     clock_told: bool,
 }
 
-/// Receipts for somebody who is away, and the mails that they are for.
+/// Receipts for somebody who is away, and the mails that they are for; or what is said in front of them.
 #[derive(Debug)]
 struct Owed {
     peer: PeerId,
@@ -51,6 +51,11 @@ struct Owed {
 }
 
 impl Mailing {
+    fn owe(&mut self, peer: PeerId, frames: Vec<PeerFrame>, mails: Vec<MailId>) {
+        self.next_token += 1;
+        self.owed.insert(RECEIPTS + self.next_token, Owed { peer, frames, mails, under_way: false });
+    }
+
     fn to(&self, peer: PeerId) -> impl Iterator<Item = (&u64, &Owed)> {
         self.owed.iter().filter(move |(_, owed)| owed.peer == peer)
     }
@@ -258,19 +263,20 @@ impl Room {
         }
     }
 
-    /// Receipts for somebody who is away. With the last of them what they are for is collected.
-    pub(super) fn mail_receipts(&mut self, peer: PeerId, receipts: Vec<Receipt>, out: &mut Out) {
+    /// Words and then receipts for somebody who is away. With the last of the receipts what they are for is collected.
+    pub(super) fn mail_receipts(&mut self, peer: PeerId, words: Vec<PeerFrame>, receipts: Vec<Receipt>, out: &mut Out) {
         let (theirs, others) = std::mem::take(&mut self.mailing.collected).into_iter().partition(|(of, _)| *of == peer);
         self.mailing.collected = others;
         let theirs: Vec<(PeerId, MailId)> = theirs;
         let mut mails: Vec<MailId> = theirs.into_iter().map(|(_, mail)| mail).collect();
+        if !words.is_empty() {
+            self.mailing.owe(peer, words, Vec::new());
+        }
         let mut left = receipts.chunks(RECEIPTS_IN_ENVELOPE).peekable();
         while let Some(some) = left.next() {
-            let frames: Vec<PeerFrame> = some.iter().cloned().map(PeerFrame::Receipt).collect();
-            self.mailing.next_token += 1;
-            let token = RECEIPTS + self.mailing.next_token;
+            let frames = some.iter().cloned().map(PeerFrame::Receipt).collect();
             let mails = if left.peek().is_none() { std::mem::take(&mut mails) } else { Vec::new() };
-            self.mailing.owed.insert(token, Owed { peer, frames, mails, under_way: false });
+            self.mailing.owe(peer, frames, mails);
         }
         self.pay(peer, out);
     }

@@ -361,7 +361,7 @@ impl Room {
                 Receipt::sign(&self.identity, peer, claim, now.wall_ms())
             }));
             if way == Way::Mail {
-                self.mail_receipts(peer, receipts, out);
+                self.mail_receipts(peer, frames, receipts, out);
                 continue;
             }
             frames.extend(receipts.into_iter().map(PeerFrame::Receipt));
@@ -383,7 +383,10 @@ impl Room {
         for effect in effects {
             match effect {
                 Effect::Send { peer, route, frame } => self.send(peer, route, frame, out),
-                Effect::Reply { peer, frames } => self.answer(peer, Way::Letter).frames.extend(frames),
+                Effect::Reply { peer, via, frames } => {
+                    let way = self.way(peer, via);
+                    self.answer(peer, way).frames.extend(frames);
+                }
                 Effect::Acknowledge { peer, via, id, digest } => {
                     let way = self.way(peer, via);
                     self.answer(peer, way).here.push((id, digest));

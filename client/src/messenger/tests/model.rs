@@ -215,6 +215,7 @@ impl World {
             };
             match effect {
                 Effect::Send { route, frame, .. } => send(route, frame),
+                Effect::Reply { via: Via::Mail, frames, .. } => mailbox.push(frames),
                 Effect::Reply { frames, .. } => letters.extend(frames),
                 Effect::Acknowledge { peer, via, id, digest } => {
                     let claim = Claim::Device { posts: vec![(id, digest)] };

@@ -107,12 +107,21 @@ fn a_letter_holds_the_first_messages_that_fit() {
 
 #[test]
 fn a_letter_is_answered_by_one_with_our_own_words_in_front() {
+    answered_with_our_own_words_in_front(Via::Letter);
+}
+
+#[test]
+fn mail_is_answered_by_mail_with_our_own_words_in_front() {
+    answered_with_our_own_words_in_front(Via::Mail);
+}
+
+fn answered_with_our_own_words_in_front(via: Via) {
     let now = Instant::now();
     let mut messenger = Messenger::new();
     say(&mut messenger, 1, "so do I", now);
     let mut comes = |n: u128| {
         let frame = PeerFrame::Post(Post { seq: n as u64, ..post(n, 1, words("I have something to say")) });
-        messenger.handle(Input::Frame { peer: peer(), via: Via::Letter, frame, rtt: RTT }, now)
+        messenger.handle(Input::Frame { peer: peer(), via, frame, rtt: RTT }, now)
     };
     let effects = comes(10);
     assert!(

@@ -53,6 +53,20 @@ fn mail_is_kept_and_shown_and_collected_when_its_receipt_is_at_the_server() {
 }
 
 #[test]
+fn mail_is_answered_with_our_own_words_in_front_of_the_receipt() {
+    let (mut world, _) = chat();
+    registered(&mut world);
+    world.line("hello");
+    let out = mail(&mut world, None);
+    let said = out.commands.iter().filter_map(|command| match command {
+        NodeCommand::Deposit { frames, .. } => Some(frames),
+        _ => None,
+    });
+    let said: Vec<&PeerFrame> = said.flatten().collect();
+    assert!(matches!(said[..], [PeerFrame::Post(_), PeerFrame::Receipt(_)]), "{said:?}");
+}
+
+#[test]
 fn a_mailbox_that_is_full_is_told_of_and_nothing_is_said_to_be_there() {
     let (mut world, _) = chat();
     registered(&mut world);
