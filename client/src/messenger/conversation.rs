@@ -231,8 +231,10 @@ impl Conversation {
         // acknowledged.
         let alone = !matches!(via, Via::Session(_));
         if alone && !std::mem::replace(&mut self.letter_answered, true) {
-            let first = self.queue.iter().take(self.letter.len());
-            let frames: Vec<_> = first.filter(|message| message.at_server.is_none()).map(Outgoing::frame).collect();
+            // What is in the mailbox stands in front of what goes there now; a letter would overtake it.
+            let there = |message: &&Outgoing| via == Via::Mail && message.at_server.is_some();
+            let first = self.queue.iter().take(self.letter.len()).skip_while(there);
+            let frames: Vec<_> = first.map(Outgoing::frame).collect();
             effects.extend((!frames.is_empty()).then_some(Effect::Reply { peer, via, frames }));
         }
         effects.push(Effect::Acknowledge { peer, via, id, digest });

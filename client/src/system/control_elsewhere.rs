@@ -8,8 +8,8 @@ use tokio::io::DuplexStream;
 /// Never made.
 pub(crate) type ControlStream = DuplexStream;
 
-/// There is none.
-pub(crate) const LONGEST_PATH: usize = usize::MAX;
+/// There is none; as long as elsewhere.
+pub(crate) const LONGEST_PATH: usize = 107;
 
 /// Never made.
 #[derive(Debug)]
