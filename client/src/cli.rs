@@ -181,8 +181,9 @@ Examples:
 A line that begins with / is a command: /reply ID TEXT, /edit ID TEXT, /delete ID, /react ID EMOJI
 (without one, yours is taken back). ID is what stands behind each message, four digits or more. To
 say something that begins with /, begin with //.
-Lines typed before the connection stands wait for it. At the end of the input (Ctrl-D) it waits for
-the receipts that are still out, and says what was not delivered.")]
+It begins with what was not read yet. Lines typed before the connection stands wait for it. At the
+end of the input (Ctrl-D) it waits for the receipts that are still out, and says what was not
+delivered.")]
     Chat(Chat),
     /// Show what you and a contact have said
     #[command(after_help = "\

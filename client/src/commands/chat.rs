@@ -1,4 +1,4 @@
-//! `punchline chat PEER`: a line of input is a message; the end of input waits for the receipts.
+//! `punchline chat PEER`: what was not read yet; then a line of input is a message; the end of input waits for the receipts.
 
 mod typed;
 
@@ -8,7 +8,7 @@ use common::identity::PeerId;
 use common::session::{Content, MessageId};
 
 use self::typed::Typed;
-use super::{Context, Online};
+use super::{Context, Online, kept};
 use crate::cli;
 use crate::control::Command;
 use crate::exit::{Exit, Failure};
@@ -16,12 +16,16 @@ use crate::messenger::Refusal;
 use crate::node::{NodeCommand, NodeEvent, Party};
 use crate::online::{End, Line, Moment, Obstacle, Out, Room, Signal, Task};
 use crate::output::Event;
+use crate::store::{Message, Record};
 
 pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Chat) -> End {
     let online = Online::load(&context.data)?;
     arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
     online.stay(context, Command::Chat(arguments)).await
 }
+
+/// Messages that a chat begins with at most. Of more, the rest waits for the next chat, or for `history`.
+pub(super) const CAUGHT_UP: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Chat {
@@ -33,6 +37,8 @@ pub(crate) struct Chat {
     not_sent: usize,
     /// The message that a command is about is being looked for; what is said about it gets this id.
     finding: Option<MessageId>,
+    /// What came while nobody looked.
+    unread: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -45,8 +51,18 @@ enum Phase {
 }
 
 impl Chat {
-    pub(crate) fn new(peer: PeerId, wait: Duration) -> Self {
-        Chat { peer, wait, phase: Phase::Talking, obstacle: Obstacle::default(), not_sent: 0, finding: None }
+    /// `unread`: the first messages of the peer that were not shown yet.
+    pub(crate) fn new(peer: PeerId, wait: Duration, unread: Vec<Message>) -> Self {
+        Chat { peer, wait, phase: Phase::Talking, obstacle: Obstacle::default(), not_sent: 0, finding: None, unread }
+    }
+
+    fn catch_up(&mut self, room: &Room, out: &mut Out) {
+        let unread = std::mem::take(&mut self.unread);
+        let last = unread.last().map(|message| message.id);
+        out.records.extend(last.map(|id| Record::Shown { peer: self.peer, id }));
+        for message in unread {
+            out.tell(Event::Kept(Box::new(kept(room.contacts(), message))));
+        }
     }
 
     fn outstanding(&self, room: &Room) -> usize {
@@ -97,7 +113,10 @@ impl Chat {
 impl Task for Chat {
     fn handle(&mut self, signal: Signal<'_>, room: &mut Room, now: Moment, out: &mut Out) {
         match signal {
-            Signal::Started => out.command(NodeCommand::Want(self.peer)),
+            Signal::Started => {
+                self.catch_up(room, out);
+                out.command(NodeCommand::Want(self.peer));
+            }
             Signal::Node(event) => self.node(event, out, room),
             Signal::Line { line: Line::Text(text), .. } if text.trim().is_empty() => {}
             Signal::Line { line: Line::Text(text), id } => match typed::understand(text) {

@@ -143,7 +143,9 @@ fn make(making: Making<'_>) -> Result<(Option<Who>, Box<dyn Task>), Failure> {
     let with = who.as_ref().map_or(own, |who| who.peer);
     let relay_only = room.status().relay_only;
     let task: Box<dyn Task> = match &request.command {
-        Command::Chat(arguments) => Box::new(chat::Chat::new(with, arguments.wait)),
+        Command::Chat(arguments) => {
+            Box::new(chat::Chat::new(with, arguments.wait, store.unread_of(with, chat::CAUGHT_UP)?))
+        }
         Command::Msg(arguments) => {
             let text = arguments.text.clone().ok_or_else(|| Failure::usage(remark::NEEDS_TEXT))?;
             let content = Content::Text { text, reply_to: None };

@@ -209,7 +209,7 @@ fn exit(out: &Heard) -> Exit {
 }
 
 fn chat() -> (World, Heard) {
-    World::new(Chat::new(bob(), WAIT))
+    World::new(Chat::new(bob(), WAIT, Vec::new()))
 }
 
 fn ping(arguments: &[&str]) -> (World, Heard) {

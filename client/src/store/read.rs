@@ -109,6 +109,15 @@ impl Store {
         Ok(messages)
     }
 
+    /// What this peer has said and our person was not shown yet, the first so many, oldest first.
+    pub fn unread_of(&self, peer: PeerId, count: usize) -> Result<Vec<Message>, StoreError> {
+        let select = format!(
+            "SELECT {COLUMNS} FROM message JOIN peer ON peer.peer = message.peer \
+             WHERE {OF} AND unread = 1 ORDER BY place LIMIT ?2"
+        );
+        self.messages(&select, params![peer.as_bytes(), limit(count)])
+    }
+
     /// How many messages of each peer our person was not shown yet; of those who have any.
     pub fn unread(&self) -> Result<Vec<(PeerId, u64)>, StoreError> {
         let counts = || {

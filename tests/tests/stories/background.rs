@@ -18,6 +18,36 @@ fn incoming(event: &Value) -> bool {
 }
 
 #[test]
+fn a_chat_begins_with_what_came_while_nobody_looked() {
+    in_namespaces(|| {
+        let world = World::new()?;
+        let (alice, bob) = in_public(&world)?;
+        let (_alices, _bobs) = (alice.up()?, bob.up()?);
+        for text in ["are you there?", "call me"] {
+            assert_eq!(bob.command(&["msg", "alice", text, "--wait", "device"])?["state"], "device");
+        }
+        assert_eq!(alice.command(&["status"])?["unread"], 2);
+        let mut chat = alice.chat(&bob)?;
+        for text in ["are you there?", "call me"] {
+            let kept = chat.expect("kept", SOON).event;
+            assert_eq!((&kept["text"], &kept["unread"]), (&json!(text), &json!(true)), "{kept}");
+        }
+        chat.end_of_input();
+        assert_eq!(chat.exit_code(SOON), 0);
+        assert_eq!(alice.command(&["status"])?["unread"], 0);
+        // He learns that they were read; and a second chat does not begin with them again.
+        let mut again = alice.chat(&bob)?;
+        assert_eq!(bob.command(&["msg", "alice", "?", "--wait", "read"])?["state"], "read");
+        assert_eq!(again.count("kept"), 0, "{}", again.transcript());
+        let mut history = bob.start(&["history", "alice"])?;
+        assert_eq!(history.exit_code(SOON), 0);
+        let states: Vec<Value> = history.said().iter().map(|said| said.event["state"].clone()).collect();
+        assert_eq!(states, ["read", "read", "read"]);
+        Ok(())
+    });
+}
+
+#[test]
 fn many_front_ends_use_one_connection() {
     in_namespaces(|| {
         let world = World::new()?;
