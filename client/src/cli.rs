@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use asked::{Chat, Delete, Edit, Goal, Msg, Netcheck, Patience, Ping, React, Read, Reply, Speed, Tail, Why};
+pub use asked::{Chat, Delete, Edit, Goal, Msg, Netcheck, Patience, Ping, React, Read, Reply, Speed, Tail, Why, Words};
 
 use crate::exit::Exit;
 use crate::output::Mode;

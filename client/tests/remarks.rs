@@ -9,18 +9,16 @@ use support::{Person, bob};
 
 /// Says this to Bob, who cannot be reached; its id.
 fn says(alice: &Person, text: &str) -> String {
-    let answer = alice.punchline(["msg", "Bob", text, "--timeout", "0.05", "--json"]);
-    assert_eq!(answer.code, 6, "{answer:?}");
-    let sent = answer.events().into_iter().find(|event| event["event"] == "sent").expect("it was said");
-    sent["id"].as_str().expect("an id").to_owned()
+    waits(alice, &["msg", "Bob", text])
 }
 
-/// Says something about a message, which is kept and waits.
-fn waits(alice: &Person, arguments: &[&str]) {
+/// Says something, which is kept and waits; its id.
+fn waits(alice: &Person, arguments: &[&str]) -> String {
     let answer = alice.punchline(arguments.iter().copied().chain(["--timeout", "0.05", "--json"]));
     assert_eq!(answer.code, 6, "{answer:?}");
     let sent = answer.events().into_iter().find(|event| event["event"] == "sent").expect("it was said");
     assert_eq!((&sent["state"], &sent["peer"]), (&json!("queued"), &json!(bob().to_string())));
+    sent["id"].as_str().expect("an id").to_owned()
 }
 
 fn history(alice: &Person) -> Vec<Value> {

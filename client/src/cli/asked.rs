@@ -43,11 +43,9 @@ pub struct Patience {
     pub timeout: Duration,
 }
 
-/// `msg`
+/// Something that is said.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
-pub struct Msg {
-    /// A contact: name or id
-    pub peer: String,
+pub struct Words {
     /// What to say; - or nothing: from standard input
     pub text: Option<String>,
     /// Do not deliver it any more after this time, such as 90s, 30m, 2h or 7d
@@ -60,22 +58,27 @@ pub struct Msg {
     pub patience: Patience,
 }
 
+/// `msg`
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+pub struct Msg {
+    /// A contact: name or id
+    pub peer: String,
+    /// The message.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub words: Words,
+}
+
 /// `reply`
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub struct Reply {
     /// Which message, yours or theirs: its id as `history` shows it, or its first four digits or more
     #[arg(value_name = "ID")]
     pub message: String,
-    /// What to say; - or nothing: from standard input
-    pub text: Option<String>,
-    /// Do not deliver it any more after this time, such as 90s, 30m, 2h or 7d
-    #[arg(long, value_name = "TIME", value_parser = life)]
-    #[serde(rename = "expires_s", default, skip_serializing_if = "Option::is_none", with = "whole_seconds")]
-    pub expire: Option<Duration>,
-    /// For what to wait.
+    /// The message.
     #[command(flatten)]
     #[serde(flatten)]
-    pub patience: Patience,
+    pub words: Words,
 }
 
 /// `edit`
@@ -326,7 +329,7 @@ mod tests {
             assert!(life(text).is_err(), "{text}");
         }
         let asked = |seconds: &Value| serde_json::from_value::<Msg>(json!({"peer": "Bob", "expires_s": seconds}));
-        assert_eq!(asked(&json!(7200)).expect("understood").expire, Some(Duration::from_secs(7200)));
+        assert_eq!(asked(&json!(7200)).expect("understood").words.expire, Some(Duration::from_secs(7200)));
         for seconds in [json!(0), json!(-1), json!(1e9), json!("2h")] {
             assert!(asked(&seconds).is_err(), "{seconds}");
         }

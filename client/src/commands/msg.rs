@@ -23,7 +23,7 @@ const DEPOSIT: Duration = Duration::from_secs(3);
 pub(super) async fn execute(context: Context<'_>, mut arguments: cli::Msg) -> End {
     let online = Online::load(&context.data)?;
     arguments.peer = online.peer(&arguments.peer)?.peer.to_string();
-    arguments.text = Some(text(arguments.text)?);
+    arguments.words.text = Some(text(arguments.words.text)?);
     online.stay(context, Command::Msg(arguments)).await
 }
 

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use tokio::time::{Instant, sleep};
 
 use super::{Context, chat, joined, msg, netcheck, peer, ping, read, remark, run, speed, tail, why};
-use crate::cli::{Delete, Edit, Patience, React, Reply};
+use crate::cli::{Delete, Edit, Msg, Patience, React, Reply};
 use crate::control::{self, Command, Form, Front, Request, Show, attend};
 use crate::data::{Config, Contacts, DataDir, DataError, Lock, Status};
 use crate::exit::Failure;
@@ -146,12 +146,12 @@ fn make(making: Making<'_>) -> Result<(Option<Who>, Box<dyn Task>), Failure> {
         Command::Chat(arguments) => {
             Box::new(chat::Chat::new(with, arguments.wait, store.unread_of(with, chat::CAUGHT_UP)?))
         }
-        Command::Msg(arguments) => {
-            let text = arguments.text.clone().ok_or_else(|| Failure::usage(remark::NEEDS_TEXT))?;
+        Command::Msg(Msg { words, .. }) => {
+            let text = words.text.clone().ok_or_else(|| Failure::usage(remark::NEEDS_TEXT))?;
             let content = Content::Text { text, reply_to: None };
-            Box::new(msg::Msg::new(with, id, content, arguments.patience).expiring(arguments.expire))
+            Box::new(msg::Msg::new(with, id, content, words.patience).expiring(words.expire))
         }
-        Command::Reply(Reply { patience, expire, .. }) => said_about(with, id, said, *patience, *expire)?,
+        Command::Reply(Reply { words, .. }) => said_about(with, id, said, words.patience, words.expire)?,
         Command::Edit(Edit { patience, .. })
         | Command::Delete(Delete { patience, .. })
         | Command::React(React { patience, .. }) => said_about(with, id, said, *patience, None)?,
@@ -178,7 +178,7 @@ fn said_about(
     patience: Patience,
     life: Option<Duration>,
 ) -> Result<Box<dyn Task>, Failure> {
-    let content = content.ok_or_else(|| Failure::other("this command is about no message"))?;
+    let content = content.ok_or_else(|| Failure::other(remark::ABOUT_NOTHING))?;
     Ok(Box::new(msg::Msg::new(peer, id, content, patience).expiring(life)))
 }
 

@@ -7,7 +7,8 @@
 //! swallowed goes once more, in the order in which it was said. While there is no connection at all, the first messages
 //! are offered as a letter to whoever asks for the next introduction. The receiver acknowledges every copy on the way it
 //! came and shows the first: it remembers the last [`MAX_SEEN`] names of each peer and has older ones looked up. A receipt
-//! that stays out for about four round trips makes the messenger ask for the path to be checked, and the second one sends copies by the relay.
+//! that stays out for about four round trips makes the messenger ask for the path to be checked, and the second one sends
+//! copies by the relay.
 //!
 //! Order rests on one thing outside: within one connection frames arrive in order or not at all, as on a QUIC stream.
 //! Then whatever arrives by whichever route continues what has arrived, because every route starts at or before the

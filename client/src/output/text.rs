@@ -37,7 +37,7 @@ pub(super) fn render(event: &Event, now: Timestamp, zone: &TimeZone) -> Option<S
         Event::Kept(message) => Some(kept::render(message, zone)),
         Event::Entry { what: "message", kept, .. } => Some(kept::render(kept, zone)),
         Event::Entry { what, kept, .. } => {
-            let (id, text) = (kept.id.get(..8).unwrap_or(&kept.id), excerpt(&kept.text));
+            let (id, text) = (said::short(&kept.id), excerpt(&kept.text));
             Some(format!("{id} {what} is now {}: {text}", kept.state))
         }
         Event::Sent { who, id, state } => Some(format!("{id} {state} ({})", name(who))),
@@ -272,7 +272,7 @@ pub(super) fn name(who: &Who) -> String {
 }
 
 fn ran(who: &Who, id: &str, attempt: u32, status: Option<i32>, again: bool) -> String {
-    let id = id.get(..8).unwrap_or(id);
+    let id = said::short(id);
     let ended = match status {
         Some(0) => return format!("handled {id} from {}", name(who)),
         Some(code) => format!("ended with {code}"),
