@@ -253,9 +253,10 @@ impl Driver {
                 Err(end) => return end,
             };
             // What has come meanwhile shares the transaction: a disk syncs some hundred times a second, and frames and lines
-            // come by the thousand.
+            // come by the thousand. Not with the end of a command: what comes after that is not for its front end any more, and a
+            // chat would show a message that counts as unread and is shown again by the next.
             for _ in 0..SHARED {
-                if out.stop.is_some() || !self.attended {
+                if out.stop.is_some() || !out.ends.is_empty() || !self.attended {
                     break;
                 }
                 let next = match events.try_recv() {
