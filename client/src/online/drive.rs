@@ -247,7 +247,8 @@ impl Driver {
                 },
             };
             // Round-trip times change with every frame; they can wait for the tick.
-            let frame = matches!(happening, Happening::Node(NodeEvent::Frame { .. }) | Happening::Line(..));
+            let flows = |what: &_| matches!(what, Happening::Node(NodeEvent::Frame { .. }) | Happening::Line(..));
+            let mut only_flows = flows(&happening);
             let mut out = match self.heed(happening) {
                 Ok(out) => out,
                 Err(end) => return end,
@@ -267,12 +268,13 @@ impl Driver {
                     },
                 };
                 let Some(next) = next else { break };
+                only_flows &= flows(&next);
                 out.append(self.engine.handle(next, now()));
             }
             if let Err(end) = self.act(out) {
                 return end;
             }
-            if !frame {
+            if !only_flows {
                 self.write_status();
             }
         }
