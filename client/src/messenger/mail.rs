@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use common::session::MessageId;
 
-/// Envelopes to one peer under way to the server. While one is, what is said meanwhile gathers for the next.
-const AT_A_TIME: usize = 2;
 /// How long a session is waited for before what is said goes to the server as well: an introduction and a handshake on a bad
 /// line take two seconds.
 pub(super) const ABSENT_AFTER: Duration = Duration::from_secs(3);
@@ -37,7 +35,9 @@ pub(super) struct Mail {
     keeps: Option<Duration>,
     /// The peer is not to be reached otherwise.
     pub(super) absent: bool,
-    under_way: Vec<(u64, Vec<MessageId>)>,
+    /// An envelope on its way to the server. What is said meanwhile gathers for the next, which must not be there without it: it is
+    /// refused because the peer is not known there yet, and a moment later the peer comes.
+    under_way: Option<(u64, Vec<MessageId>)>,
     next: u64,
     /// No envelope before that.
     pause: Option<Instant>,
@@ -48,13 +48,13 @@ impl Mail {
     /// There is a server that keeps things, or there is none (any more). What was under way to the last one is not.
     pub(super) fn offer(&mut self, keeps: Option<Duration>) {
         (self.keeps, self.pause) = (keeps, None);
-        self.under_way.clear();
+        self.under_way = None;
     }
 
     /// May an envelope go?
     pub(super) fn may_go(&self, now: Instant) -> bool {
         let paused = self.pause.is_some_and(|until| now < until);
-        self.keeps.is_some() && self.absent && !paused && self.under_way.len() < AT_A_TIME
+        self.keeps.is_some() && self.absent && !paused && self.under_way.is_none()
     }
 
     pub(super) fn is_offered(&self) -> bool {
@@ -69,14 +69,13 @@ impl Mail {
     /// An envelope with these goes. Its token.
     pub(super) fn send(&mut self, ids: Vec<MessageId>) -> u64 {
         self.next += 1;
-        self.under_way.push((self.next, ids));
+        self.under_way = Some((self.next, ids));
         self.next
     }
 
     /// What became of an envelope. If the server has it: which messages were in it, and until when it keeps them.
     pub(super) fn ended(&mut self, token: u64, outcome: Outcome, now: Instant) -> Option<(Vec<MessageId>, Instant)> {
-        let at = self.under_way.iter().position(|(ours, _)| *ours == token)?;
-        let (_, ids) = self.under_way.remove(at);
+        let (_, ids) = self.under_way.take_if(|(ours, _)| *ours == token)?;
         let pause = match outcome {
             Outcome::Stored => {
                 self.failures = 0;
@@ -126,17 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn mail_goes_to_a_server_that_keeps_it_for_a_peer_that_is_away_and_two_at_a_time() {
+    fn mail_goes_to_a_server_that_keeps_it_for_a_peer_that_is_away_and_one_at_a_time() {
         let now = Instant::now();
         let mut mail = Mail::default();
         assert!(!mail.may_go(now));
         mail.absent = true;
         assert!(!mail.may_go(now), "nobody keeps it");
         let mut mail = absent();
+        assert!(mail.may_go(now));
         let first = mail.send(ids(1));
-        assert!(mail.may_go(now) && mail.carries(MessageId([1; 16])));
-        mail.send(ids(2));
-        assert!(!mail.may_go(now));
+        assert!(!mail.may_go(now) && mail.carries(MessageId([1; 16])));
         assert_eq!(mail.ended(first, Outcome::Stored, now), Some((ids(1), now + DAY)));
         assert_eq!(mail.ended(first, Outcome::Stored, now), None, "once");
         assert!(mail.may_go(now));
