@@ -65,7 +65,10 @@ pub(super) struct Peer {
     /// The port mapping that the last request told of.
     asked_with: Option<SocketAddr>,
     next_try: Option<Instant>,
+    /// How often in a row we were not introduced, or found no path.
     failures: usize,
+    /// The last of them was that we were not introduced.
+    apart: bool,
     /// What the next request carries.
     letter: Vec<PeerFrame>,
     /// Its newest signed prekey.
@@ -102,6 +105,7 @@ impl Peer {
             asked_with: None,
             next_try: None,
             failures: 0,
+            apart: false,
             letter: Vec::new(),
             prekey: None,
             introduction: None,
@@ -214,9 +218,13 @@ impl Peer {
         self.request.is_some_and(|(own, _)| own == request)
     }
 
-    pub(super) fn refused(&mut self, now: Instant, home: &mut Home) {
-        self.request = None;
+    fn not_introduced(&mut self, now: Instant) {
+        (self.request, self.apart) = (None, true);
         self.failed(now);
+    }
+
+    pub(super) fn refused(&mut self, now: Instant, home: &mut Home) {
+        self.not_introduced(now);
         home.tell(NodeEvent::Refused { peer: self.id });
     }
 
@@ -225,6 +233,10 @@ impl Peer {
         if !self.introductions.take(INTRODUCTIONS, now) {
             tracing::debug!("introduced more often than anybody needs");
             return;
+        }
+        // However long somebody was away: that says nothing of the paths between us.
+        if std::mem::take(&mut self.apart) {
+            self.failures = 0;
         }
         let requested = matches!(introduction.role, Role::Requester { request } if self.is_request(request));
         // An introduction that the peer asked for serves our own request as well.
@@ -317,8 +329,7 @@ impl Peer {
             live.agent.handle_timeout(now);
         }
         if self.request.is_some_and(|(_, until)| now >= until) {
-            self.request = None;
-            self.failed(now);
+            self.not_introduced(now);
         }
         if self.awaiting_session.is_some_and(|until| now >= until)
             && let Some(introduction) = self.punching.as_ref().map(|live| live.introduction)
