@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::foretell::Look;
 use super::report::{Ending, Strategy};
-use super::rounds::{Act, Birthday, Rounds, SILENCE, is_block};
+use super::rounds::{Act, Birthday, HOPELESS, Rounds, SILENCE, is_block};
 use super::shots::{Shot, repeat};
 use super::surface::{Base, Request};
 use super::sweep::{self, Rows, Sweep, Targets};
@@ -59,8 +59,10 @@ impl Rounds {
             (Look::Among { .. }, None | Some(Foretold::Stands { .. })) => self.want_birthday(None, now),
             _ => {
                 // Once may be a misread NAT.
-                self.report.ending = Ending::BothUnforeseeable;
                 self.hopeless += 1;
+                if self.hopeless >= HOPELESS {
+                    self.report.ending = Ending::BothUnforeseeable;
+                }
                 shooting
             }
         }

@@ -1,13 +1,14 @@
-//! What a look at our own NAT foretells of its next ports. Nothing here believes a profile: it was written some time ago,
-//! perhaps behind another router, and a misread one must not cost a path.
+//! What a look at our own NAT foretells of its next ports. A profile is believed only where the answers that matter were lost:
+//! it was written some time ago, perhaps behind another router, and a misread one must not cost a path.
 
 use std::net::SocketAddr;
 
+use crate::nat::Mapping;
 pub(super) use crate::reach::WIDEST_BLOCK;
 
 /// The widest step between two mappings that were made at once and pass for neighbours: a carrier's other subscribers
-/// take some ports in between. Four random ports are that close, in order, once in 10^8 times, those of a block of 512 once
-/// in 400; then the next round looks again.
+/// take some ports in between. Five random ports are that close, in order, once in 10^11 times, those of a block of 512 once
+/// in 3,000; then the next round looks again.
 const MAX_STEP: i32 = 64;
 
 /// What our ports do.
@@ -30,9 +31,11 @@ pub(super) struct Seen<'a> {
     pub(super) observed: SocketAddr,
     /// Own and external ports of fresh sockets, in the order in which they asked.
     pub(super) fresh: &'a [(Option<u16>, SocketAddr)],
-    /// The first of them, by another address or port of the server, after all. Not the main socket: strays may have spoilt
-    /// that one's mappings, and make a router that keeps one for all look as if it did not.
-    pub(super) again: Option<SocketAddr>,
+    /// How some of them look to the server, and then to another of its addresses or ports. Not the main socket: strays may have
+    /// spoilt that one's mappings, and make a router that keeps one for all look as if it did not.
+    pub(super) twice: &'a [(SocketAddr, SocketAddr)],
+    /// What is believed if no socket has both answers.
+    pub(super) presumed: Option<Mapping>,
     /// May an endpoint that looks the same from two of the server's ports be taken for one that is the same for all?
     pub(super) trusting: bool,
 }
@@ -42,17 +45,21 @@ pub(super) fn look(seen: &Seen<'_>) -> Option<Look> {
     let here = |mapped: &SocketAddr| mapped.ip() == seen.observed.ip();
     let fresh: Vec<(Option<u16>, u16)> =
         seen.fresh.iter().filter(|(_, mapped)| here(mapped)).map(|(own, mapped)| (*own, mapped.port())).collect();
-    let (_, first) = *fresh.first()?;
     let (_, last) = *fresh.last()?;
-    let again = seen.again.filter(here).map(|again| again.port());
-    if seen.trusting && again == Some(first) {
+    let twice = seen.twice.iter().filter(|(once, again)| here(once) && here(again));
+    let twice: Vec<(u16, u16)> = twice.map(|(once, again)| (once.port(), again.port())).collect();
+    let stands = match twice[..] {
+        [] => seen.presumed == Some(Mapping::EndpointIndependent),
+        _ => seen.trusting && twice.iter().all(|(once, again)| once == again),
+    };
+    if stands {
         return Some(Look::Stands { port: last });
     }
     if fresh.iter().all(|(own, external)| *own == Some(*external)) {
         return Some(Look::Exact);
     }
-    let again = again.filter(|again| *again != first);
-    let ports: Vec<u16> = fresh.iter().map(|(_, external)| *external).chain(again).collect();
+    let other = twice.iter().filter(|(once, again)| once != again).map(|(_, again)| *again);
+    let ports: Vec<u16> = fresh.iter().map(|(_, external)| *external).chain(other).collect();
     sequence(&ports).or_else(|| {
         let all = || ports.iter().copied().chain([seen.observed.port()]);
         Some(Look::Among { low: all().min()?, high: all().max()? })
@@ -93,7 +100,8 @@ mod tests {
 
     fn seen(fresh: &[(u16, u16)], again: u16, trusting: bool) -> Option<Look> {
         let fresh: Vec<(Option<u16>, SocketAddr)> = fresh.iter().map(|(own, port)| (Some(*own), at(*port))).collect();
-        look(&Seen { observed: at(4000), again: Some(at(again)), fresh: &fresh, trusting })
+        let twice = [(fresh[0].1, at(again))];
+        look(&Seen { observed: at(4000), twice: &twice, presumed: None, fresh: &fresh, trusting })
     }
 
     #[test]
@@ -112,10 +120,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mapping_stands_if_every_socket_that_was_seen_twice_says_so_and_if_none_was_the_profile_decides() {
+        let fresh = [(Some(2), at(60_000)), (Some(3), at(30_000))];
+        let seen =
+            |twice: &[_], presumed| look(&Seen { observed: at(4000), twice, presumed, fresh: &fresh, trusting: true });
+        let (same, other) = ((at(60_000), at(60_000)), (at(30_000), at(777)));
+        let (stands, among) = (Some(Look::Stands { port: 30_000 }), |low| Some(Look::Among { low, high: 60_000 }));
+        let believed = Some(Mapping::EndpointIndependent);
+        assert_eq!(seen(&[same], None), stands);
+        assert_eq!(seen(&[same, other], believed), among(777));
+        assert_eq!(seen(&[other], believed), among(777), "an answer counts for more than a profile");
+        assert_eq!(seen(&[], believed), stands);
+        assert_eq!(seen(&[], None), among(4000));
+        assert_eq!(seen(&[], Some(Mapping::AddressDependent)), among(4000));
+    }
+
+    #[test]
     fn too_little_is_nothing_and_another_address_does_not_count() {
         let elsewhere = SocketAddr::from(([11, 1, 1, 2], 9000));
         let fresh = [(Some(1), elsewhere)];
-        let seen = Seen { observed: at(4000), again: None, fresh: &[], trusting: true };
+        let seen = Seen { observed: at(4000), twice: &[], presumed: None, fresh: &[], trusting: true };
         assert_eq!(look(&seen), None);
         assert_eq!(look(&Seen { fresh: &fresh, ..seen }), None);
     }

@@ -3,8 +3,8 @@
 //!
 //! # A round
 //!
-//! A side asks the rendezvous from a few fresh sockets, one question behind the other, and from the first of them once more by way
-//! of another of the server's addresses or ports (`observation`). From the answers follows what its
+//! A side asks the rendezvous from a few fresh sockets, one question behind the other, and from the first two of them once more by
+//! way of another of the server's addresses or ports (`observation`). From the answers follows what its
 //! next ports are (`foretell`): old observations are worth nothing, because a counter has moved since. It tells
 //! the peer, through the rendezvous. Each word says, too, how far its sender is from the server, so that both know
 //! how long a word travels; and both fire when the *later* of the two words has arrived. No further message is needed for that.
@@ -42,14 +42,16 @@ use crate::stun::TransactionId;
 /// Rounds of an attempt. Eight trickles of an introduction pass the rendezvous: candidates, four words, three of rows.
 pub const MAX_ROUNDS: u8 = 4;
 /// So many rounds in which both NATs look unforeseeable end it.
-const HOPELESS: u8 = 2;
+pub(super) const HOPELESS: u8 = 2;
 /// Plain probing has this long for itself where both mappings stand: a round trip across the world, and a half.
 pub const SILENCE: Duration = Duration::from_millis(400);
 /// How long a word that should come is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Fresh sockets that ask: with the first one's second question they have four neighbours, whose
-/// three steps are no accident.
+/// Fresh sockets that ask: with the second questions they have five neighbours, whose four steps are no accident.
 const A_FEW: usize = 3;
+/// So many of them ask twice. Where 15 % are lost each way a socket lacks one of its two answers in every 25th look, and a
+/// mapping that stands would pass for one that does not.
+const TWICE: usize = 2;
 /// And so many show a range, and are there to send from it.
 const MANY: usize = scatter::BLOCK.sockets as usize;
 
@@ -197,8 +199,9 @@ impl Rounds {
         let guessed = number == 0 && matches!(self.config.hint, Some(Strategy::Block | Strategy::Birthday));
         let many = guessed || matches!(self.config.profile.ports, Some(PortAssignment::Random { .. }));
         self.ask_from_fresh(if many { MANY } else { A_FEW }, now);
-        if let Some(first) = self.fresh.first() {
-            self.observation.ask(*first, self.other_server(), now);
+        let other = self.other_server();
+        for base in self.fresh.iter().take(TWICE) {
+            self.observation.ask(*base, other, now);
         }
         self.phase = Phase::Looking { many };
     }
@@ -265,14 +268,21 @@ impl Rounds {
 
     fn looked(&mut self, many: bool, now: Instant) {
         let other = self.other_server();
-        let again = self.observation.answers().find(|seen| seen.by == other).and_then(|seen| seen.mapped);
         let answers = self.observation.answers().filter(|seen| seen.by != other);
         let fresh: Vec<(Option<u16>, SocketAddr)> =
             answers.filter_map(|seen| Some((self.sockets.port(seen.base), seen.mapped?))).collect();
+        let mapped = |base, elsewhere| {
+            let mut answers = self.observation.answers().filter(|seen| seen.base == base);
+            answers.find(|seen| (seen.by == other) == elsewhere).and_then(|seen| seen.mapped)
+        };
+        let twice =
+            self.fresh.iter().take(TWICE).filter_map(|base| Some((mapped(*base, false)?, mapped(*base, true)?)));
+        let twice: Vec<(SocketAddr, SocketAddr)> = twice.collect();
         // Two of the server's ports do not tell a mapping by address from one for all.
-        let sure = self.config.endpoints.alternate.is_some()
-            || self.config.profile.mapping == Some(Mapping::EndpointIndependent);
-        let seen = Seen { observed: self.config.observed, fresh: &fresh, again, trusting: sure || !self.doubtful };
+        let presumed = self.config.profile.mapping;
+        let sure = self.config.endpoints.alternate.is_some() || presumed == Some(Mapping::EndpointIndependent);
+        let (observed, trusting) = (self.config.observed, sure || !self.doubtful);
+        let seen = Seen { observed, fresh: &fresh, twice: &twice, presumed, trusting };
         let own = look(&seen).unwrap_or_else(|| {
             self.report.ending = Ending::NothingObserved;
             self.fresh.clear();
