@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(16 * 60);
 /// from worse times may take as long as they took.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Meetings of each pair whose ports have to be guessed.
+/// Meetings of each pair whose ports have to be guessed, if nobody says how many.
 const GUESSES: u64 = 40;
 
 /// Longer than any attempt at a direct path, and what it leaves open for a moment.
@@ -160,13 +160,13 @@ fn whatever_happens_each_line_arrives_once_and_in_order_and_the_path_is_direct_a
 
 #[test]
 fn who_guesses_ports_is_direct_at_the_first_attempt_whichever_of_several_pairs_each_finds_first() {
-    let start = Instant::now();
+    let (start, guesses) = (Instant::now(), number("PUNCHLINE_SEEDS").unwrap_or(GUESSES));
     let block = [["symmetric_block_512", "port_restricted"], ["mobile", "home"], ["symmetric_sequential"; 2]];
     let pairs = block.into_iter().flat_map(|[a, b]| [[a, b], [b, a]]);
     let (mut late, mut lost) = (Vec::new(), Vec::new());
     for names in pairs {
         let [alice, bob] = names.map(|name| kinds::named(name).expect("a kind"));
-        for seed in 0..GUESSES {
+        for seed in 0..guesses {
             let mut world = World::new(&alice, &bob, seed, start);
             world.step(Step::Say(Who::Alice));
             let direct = |world: &World| {
@@ -184,16 +184,16 @@ fn who_guesses_ports_is_direct_at_the_first_attempt_whichever_of_several_pairs_e
             }
         }
     }
-    assert!(late.is_empty() && lost.is_empty(), "of {}, late: {late:?}, lost: {lost:?}", 6 * GUESSES);
+    assert!(late.is_empty() && lost.is_empty(), "of {}, late: {late:?}, lost: {lost:?}", 6 * guesses);
 }
 
 #[test]
 fn a_choice_among_several_pairs_that_is_lost_is_said_again() {
-    let start = Instant::now();
+    let (start, guesses) = (Instant::now(), number("PUNCHLINE_SEEDS").unwrap_or(GUESSES));
     let mut fell_back = Vec::new();
     for names in [["symmetric_block_512", "port_restricted"], ["port_restricted", "symmetric_block_512"]] {
         let [alice, bob] = names.map(|name| kinds::named(name).expect("a kind"));
-        for seed in 0..GUESSES {
+        for seed in 0..guesses {
             let mut world = World::new(&alice, &bob, seed, start);
             for who in [Who::Alice, Who::Bob] {
                 world.step(Step::Line(who, 0.15, Duration::ZERO));
@@ -217,7 +217,7 @@ fn a_choice_among_several_pairs_that_is_lost_is_said_again() {
             }
         }
     }
-    assert!(fell_back.is_empty(), "{} of {}: {fell_back:?}", fell_back.len(), 2 * GUESSES);
+    assert!(fell_back.is_empty(), "{} of {}: {fell_back:?}", fell_back.len(), 2 * guesses);
 }
 
 #[test]
@@ -258,4 +258,25 @@ fn after_ten_minutes_of_sleep_all_that_was_said_meanwhile_is_there_at_once_and_t
     let direct = world.run_until(Duration::from_secs(60), World::is_on_the_best_route).expect("a direct path");
     println!("all lines after {awake:?}, direct after {:?}", awake + direct);
     assert!(awake + direct < Duration::from_secs(3), "{}", world.report());
+}
+
+#[test]
+fn somebody_who_was_away_for_long_is_tried_again_as_soon_as_anybody_else() {
+    let home = presets::named("home").expect("a preset");
+    let mut world = World::new(&home, &home, 1, Instant::now());
+    let both =
+        |world: &World, route| [Who::Alice, Who::Bob].into_iter().all(|who| world.person(who).route() == Some(route));
+    world.step(Step::Outage(Who::Bob, true));
+    world.step(Step::Say(Who::Alice));
+    // She is told again and again that he is not there.
+    world.step(Step::Wait(Duration::from_secs(120)));
+    // The first attempt comes to nothing.
+    world.step(Step::Between(false));
+    world.step(Step::Outage(Who::Bob, false));
+    let relayed = world.run_until(Duration::from_secs(60), |world| both(world, Route::Relayed));
+    assert!(relayed.is_some(), "{}", world.report());
+    world.step(Step::Wait(Duration::from_secs(15)));
+    world.step(Step::Between(true));
+    let direct = world.run_until(Duration::from_secs(30), |world| both(world, Route::Direct));
+    assert!(direct.is_some(), "{}", world.report());
 }

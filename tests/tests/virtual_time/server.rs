@@ -39,8 +39,6 @@ pub(crate) struct Rendezvous {
     server: Server,
     switch: Switch,
     disk: Disk,
-    /// Where no letters are written there is no mailbox, so that each seed tells the story that it always told.
-    keeps_mail: bool,
     pipes: BTreeMap<Id, Pipe>,
     /// Which pipe is which connection of the server.
     connections: BTreeMap<Id, ConnectionId>,
@@ -59,7 +57,7 @@ impl Rendezvous {
     /// With a second address of IPv4, for looks at NATs.
     pub(crate) fn new(own: Addresses, second: IpAddr, random: Random, now: Instant) -> Self {
         let disk = Disk::new(Identity::from_seed(&[3; 32]), now);
-        let (server, switch) = fresh(own, &random);
+        let (server, switch) = fresh(own, &random, &disk, now);
         let (pipes, connections, outbox) = Default::default();
         let layout = |ip: IpAddr| {
             let second_ip = Some(second).filter(|_| ip.is_ipv4());
@@ -67,21 +65,7 @@ impl Rendezvous {
             (layout, StunService::new(layout, 1))
         };
         let stun = own.iter().map(layout).collect();
-        Rendezvous {
-            own,
-            second,
-            stun,
-            random,
-            server,
-            switch,
-            disk,
-            keeps_mail: false,
-            pipes,
-            connections,
-            next: 0,
-            tick: None,
-            outbox,
-        }
+        Rendezvous { own, second, stun, random, server, switch, disk, pipes, connections, next: 0, tick: None, outbox }
     }
 
     /// Killed and started again: nothing is remembered but what is on the disk.
@@ -90,20 +74,7 @@ impl Rendezvous {
         self.disk.killed();
         self.pipes.clear();
         self.connections.clear();
-        self.start(now);
-    }
-
-    /// From now on there is a mailbox.
-    pub(crate) fn keep_mail(&mut self, now: Instant) {
-        self.keeps_mail = true;
-        self.start(now);
-    }
-
-    fn start(&mut self, now: Instant) {
-        let (server, switch) = fresh(self.own, &self.random);
-        let server = server.with_calendar(now, self.disk.now_s(now));
-        self.server = if self.keeps_mail { server.with_mailbox(1) } else { server };
-        self.switch = switch;
+        (self.server, self.switch) = fresh(self.own, &self.random, &self.disk, now);
     }
 
     /// The mail that it has.
@@ -249,10 +220,11 @@ impl Rendezvous {
     }
 }
 
-fn fresh(own: Addresses, random: &Random) -> (Server, Switch) {
+fn fresh(own: Addresses, random: &Random, disk: &Disk, now: Instant) -> (Server, Switch) {
     let limits = Limits::default();
     let mut luck = random.fork(2);
     let server = Server::new(&limits, Box::new(move || luck.bits())).with_relay(Channels::new(1000));
+    let server = server.with_calendar(now, disk.now_s(now)).with_mailbox(1);
     let (bytes, packets) = (limits.relay_bytes_per_second.get(), limits.relay_packets_per_second.get());
     (server, Switch::new(Quota { bytes, packets }, own.iter().map(|ip| SocketAddr::new(ip, PORT)).collect()))
 }
