@@ -1,7 +1,7 @@
 //! The connections with one peer: those that stand, those in their handshake, and which one of each route counts.
 //!
-//! The side with the lower [`PeerId`](common::identity::PeerId) dials. Of two connections of one route the dialler closes
-//! the older; the acceptor closes only those over earlier ways, because the two may see them come up in different orders.
+//! The side with the lower [`PeerId`](common::identity::PeerId) dials. Of two connections over one way the dialler closes the older;
+//! the acceptor does not, because the two may see them come up in different orders. Over a way that was left both do.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -153,11 +153,12 @@ impl Lines {
             return None;
         }
         self.current[way.route() as usize] = Some(id);
-        for (id, line) in self.all.range_mut(..id) {
-            let older = line.way.route() == way.route() && (dials || line.way != way);
-            if older && line.end.is_some() {
+        for (other, line) in self.all.iter_mut().filter(|(other, _)| **other != id) {
+            // Nobody watches over another way from now on, whichever of the two was begun first.
+            let left = line.way != way || dials && *other < id;
+            if line.way.route() == way.route() && left && line.end.is_some() {
                 line.leaving = true;
-                home.output(Output::Close(*id, Bye::Superseded));
+                home.output(Output::Close(*other, Bye::Superseded));
             }
         }
         Some(way)
@@ -237,10 +238,9 @@ mod tests {
 
     const WAY: Way = Way::Channel(RelayChannel(9));
 
-    /// Two connections over one way, of which the second counts.
-    fn two(dials: bool) -> (Lines, Home) {
+    fn home() -> Home {
         let identity = Identity::from_seed(&[1; 32]);
-        let mut home = Home::new(Config {
+        Home::new(Config {
             rendezvous: identity.peer_id(),
             identity,
             epoch: 1,
@@ -248,9 +248,12 @@ mod tests {
             birthday: false,
             relay_only: false,
             random: Random::new(|_| false),
-        });
-        let remote = RelayChannel(9).address();
-        let mut lines = Lines::default();
+        })
+    }
+
+    /// Two connections over one way, of which the second counts.
+    fn two(dials: bool) -> (Lines, Home) {
+        let (mut lines, mut home, remote) = (Lines::default(), home(), RelayChannel(9).address());
         for id in [1, 2].map(SessionId) {
             lines.begin(id, WAY, Pair { socket: SocketId::MAIN, remote });
             lines.up(id, End { remote, rtt: Duration::ZERO }, dials, &mut home);
@@ -275,5 +278,23 @@ mod tests {
         assert!(matches!(home.poll_output(), Some(Output::Close(SessionId(1), Bye::Superseded))));
         lines.doubt_others(SessionId(2), &mut home);
         assert!(home.poll_output().is_none());
+    }
+
+    /// Somebody has roamed: the old agent has found the peer again and dialled, while the new one's handshake was slow.
+    #[test]
+    fn when_a_handshake_over_the_newest_way_is_done_at_last_the_connection_over_the_way_before_is_closed() {
+        let [before, newest] = [1, 2].map(|n| Way::Punched(IntroductionId(n)));
+        let remote = SocketAddr::from(([11, 1, 1, 2], 4000));
+        let (pair, end) = (Pair { socket: SocketId::MAIN, remote }, End { remote, rtt: Duration::ZERO });
+        for dials in [true, false] {
+            let (mut lines, mut home) = (Lines::default(), home());
+            lines.begin(SessionId(1), newest, pair);
+            lines.begin(SessionId(2), before, pair);
+            assert_eq!(lines.up(SessionId(2), end, dials, &mut home), Some(before));
+            assert!(home.poll_output().is_none(), "the other one is not there yet");
+            assert_eq!(lines.up(SessionId(1), end, dials, &mut home), Some(newest));
+            assert!(matches!(home.poll_output(), Some(Output::Close(SessionId(2), Bye::Superseded))), "{dials}");
+            assert_eq!(lines.down(SessionId(2)), Ended::Nothing);
+        }
     }
 }
