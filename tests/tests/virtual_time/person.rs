@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use netsim::model::{Addresses, Random};
 use netsim::virtual_net::Datagram;
 
+use crate::ATTEMPT;
 use crate::disk::BEGINS_S;
 use crate::pipe::{self, Content, Event, Id, Patience, Pipe};
 use crate::post::Post;
@@ -132,8 +133,9 @@ pub(crate) struct Person {
     pub(crate) cut_off: bool,
     /// What this person believes of the NAT, whatever the look at it says.
     pub(crate) believes: Option<NatProfile>,
-    /// Is there anything to probe for? An introduction that is acted on, or a direct connection.
-    attempting: bool,
+    /// Is there anything to probe for? An introduction that is acted on, until then at the latest, or a direct connection. One that
+    /// comes up does not end the attempt: it may be over the path of an earlier one.
+    attempting_until: Option<Instant>,
     direct: bool,
     /// Datagrams of agents that had nothing to do any more.
     pub(crate) probes_after_the_end: u64,
@@ -198,7 +200,7 @@ impl Person {
             packets: 0,
             cut_off: false,
             believes: None,
-            attempting: false,
+            attempting_until: None,
             direct: false,
             probes_after_the_end: 0,
             seen: Seen::default(),
@@ -343,7 +345,8 @@ impl Person {
             Output::Leave(remote, SocketId::MAIN) => drop(self.leave.remove(&remote)),
             Output::Leave(remote, id) => drop(self.leave.insert(remote, id)),
             Output::Transmit { socket, destination, payload } => {
-                self.probes_after_the_end += u64::from(!self.attempting && !self.direct);
+                let attempting = self.attempting_until.is_some_and(|until| now < until);
+                self.probes_after_the_end += u64::from(!attempting && !self.direct);
                 if let Some(port) = self.port(socket) {
                     self.post_from(port, destination, payload);
                 }
@@ -397,9 +400,9 @@ impl Person {
             Output::Announce(..) | Output::LanTransmit { .. } => unreachable!("nobody is on a LAN here"),
             Output::Tell(event) => {
                 match &event {
-                    NodeEvent::Introduced { .. } => self.attempting = true,
-                    NodeEvent::NoPath { .. } => self.attempting = false,
-                    NodeEvent::Up { route: Route::Direct, .. } => (self.attempting, self.direct) = (false, true),
+                    NodeEvent::Introduced { .. } => self.attempting_until = Some(now + ATTEMPT),
+                    NodeEvent::NoPath { .. } => self.attempting_until = None,
+                    NodeEvent::Up { route: Route::Direct, .. } => self.direct = true,
                     NodeEvent::Down { route: Route::Direct, .. } => self.direct = false,
                     _ => {}
                 }
