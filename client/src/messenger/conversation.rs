@@ -179,7 +179,7 @@ impl Conversation {
         match frame {
             PeerFrame::Hello { name, .. } => effects.push(Effect::PeerName { peer, name }),
             PeerFrame::Post(post) => self.heard(via, post, now, effects),
-            PeerFrame::Receipt(receipt) => self.receipt(receipt, now, effects),
+            PeerFrame::Receipt(receipt) => self.receipt(via, receipt, now, effects),
             PeerFrame::Missing { ranges, .. } if ranges.is_empty() => self.say_again(now, effects),
             PeerFrame::Missing { stream, ranges } => {
                 if let Some(ranges) = self.gaps.asked(ranges, now) {
@@ -188,10 +188,16 @@ impl Conversation {
             }
             PeerFrame::Ping { nonce } => {
                 if let Via::Session(route) = via {
+                    // A connection is new to the peer: what it said over the one before may be lost.
+                    self.answered_over(route, nonce);
                     effects.push(Effect::Send { peer, route, frame: PeerFrame::Pong { nonce } });
                 }
             }
-            PeerFrame::Pong { nonce: PROOF } => {}
+            PeerFrame::Pong { nonce: PROOF } => {
+                if let Via::Session(route) = via {
+                    self.answered_over(route, PROOF);
+                }
+            }
             PeerFrame::Pong { nonce } => effects.push(Effect::Pong { peer, via, nonce }),
         }
     }
@@ -240,12 +246,19 @@ impl Conversation {
         effects.push(Effect::Acknowledge { peer, via, id, digest });
     }
 
-    fn receipt(&mut self, receipt: Receipt, now: Instant, effects: &mut Vec<Effect>) {
+    fn answered_over(&mut self, route: Route, nonce: u64) {
+        let carrier = self.carriers.iter_mut().find(|carrier| nonce == PROOF && carrier.route() == route);
+        carrier.into_iter().for_each(Carrier::answered);
+    }
+
+    fn receipt(&mut self, via: Via, receipt: Receipt, now: Instant, effects: &mut Vec<Effect>) {
         let peer = self.peer;
         match &receipt.claim {
             Claim::Device { posts } => {
-                let posts: Vec<(MessageId, Arrival)> =
-                    posts.iter().filter_map(|(id, digest)| Some((*id, self.take_out(*id, *digest, now)?))).collect();
+                let posts: Vec<(MessageId, Arrival)> = posts
+                    .iter()
+                    .filter_map(|(id, digest)| Some((*id, self.take_out(via, *id, *digest, now)?)))
+                    .collect();
                 if !posts.is_empty() {
                     effects.push(Effect::Acknowledged { peer, receipt, posts });
                     self.go_on(now, effects);
@@ -262,12 +275,13 @@ impl Conversation {
     }
 
     /// Takes a message out of the queue, if it is there and this is what is with the peer.
-    fn take_out(&mut self, id: MessageId, digest: PostDigest, now: Instant) -> Option<Arrival> {
+    fn take_out(&mut self, via: Via, id: MessageId, digest: PostDigest, now: Instant) -> Option<Arrival> {
         let position = self.queue.iter().position(|message| message.id() == id)?;
         let arrival = self.queue[position].arrival(digest)?;
         self.queue.remove(position);
         for carrier in &mut self.carriers {
-            carrier.taken_out(position, self.rtt[carrier.route() as usize], now);
+            let here = via == Via::Session(carrier.route());
+            carrier.taken_out(position, here, self.rtt[carrier.route() as usize], now);
         }
         Some(arrival)
     }

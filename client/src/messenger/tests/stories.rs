@@ -180,6 +180,23 @@ fn two_overdue_receipts_bring_the_relay_back_and_an_answer_sends_it_away() {
     assert_eq!(sent(&say(&mut messenger, 2, "there you are", second)), [(Route::Direct, "there you are")]);
 }
 
+/// Two connections came up at once, and the peer answered over the one that we had left.
+#[test]
+fn a_message_whose_receipt_was_lost_is_said_again_when_the_peer_has_answered_something_later() {
+    let start = Instant::now();
+    let mut messenger = Messenger::new();
+    connected(&mut messenger, Route::Direct, start);
+    say(&mut messenger, 1, "one", start);
+    let silent = messenger.poll_wakeup().expect("a receipt is due");
+    assert_eq!(sent(&messenger.handle_timeout(silent)), [], "QUIC repeats what is lost on the way");
+    say(&mut messenger, 2, "two", silent);
+    comes(&mut messenger, Route::Direct, device(&[post(2, 2, words("two"))]), silent);
+    let overdue = messenger.poll_wakeup().expect("a receipt is due");
+    assert_eq!(sent(&messenger.handle_timeout(overdue)), [(Route::Direct, "one")]);
+    comes(&mut messenger, Route::Direct, device(&[post(1, 1, words("one"))]), overdue);
+    assert_eq!(messenger.poll_wakeup(), None);
+}
+
 #[test]
 fn a_change_of_network_brings_the_relay_back_at_once() {
     let now = Instant::now();
