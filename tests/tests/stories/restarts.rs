@@ -157,7 +157,7 @@ fn heard(side: &mut Running, text: &str) -> usize {
 
 /// What the peer said, as this chat has shown it: at its beginning what was not read yet, and then what came.
 fn shown(side: &mut Running) -> impl Iterator<Item = String> + use<'_> {
-    let shown = |event: &Value| ["kept", "message"].iter().any(|kind| event["event"] == *kind) && event["dir"] == "in";
-    let shown = side.said().iter().filter(move |said| shown(&said.event));
+    let incoming = |event: &Value| matches!(event["event"].as_str(), Some("kept" | "message")) && event["dir"] == "in";
+    let shown = side.said().iter().filter(move |said| incoming(&said.event));
     shown.filter_map(|said| Some(said.event["text"].as_str()?.to_owned()))
 }

@@ -170,9 +170,7 @@ fn who_guesses_ports_is_direct_at_the_first_attempt_whichever_of_several_pairs_e
         for seed in 0..guesses {
             let mut world = World::new(&alice, &bob, seed, start);
             world.step(Step::Say(Who::Alice));
-            let direct = |world: &World| {
-                [Who::Alice, Who::Bob].into_iter().all(|who| world.person(who).route() == Some(Route::Direct))
-            };
+            let direct = |world: &World| world.are_both(Route::Direct);
             // A second attempt begins after five seconds at the earliest.
             if world.run_until(Duration::from_secs(4), direct).is_none() {
                 late.push((names, seed));
@@ -200,9 +198,7 @@ fn a_choice_among_several_pairs_that_is_lost_is_said_again() {
                 world.step(Step::Line(who, 0.15, Duration::ZERO));
             }
             world.step(Step::Say(Who::Alice));
-            let direct = |world: &World| {
-                [Who::Alice, Who::Bob].into_iter().all(|who| world.person(who).route() == Some(Route::Direct))
-            };
+            let direct = |world: &World| world.are_both(Route::Direct);
             let met = world.run_until(Duration::from_secs(60), direct).is_some();
             for who in [Who::Alice, Who::Bob] {
                 world.step(Step::Line(who, 0.0, Duration::ZERO));
@@ -265,8 +261,6 @@ fn after_ten_minutes_of_sleep_all_that_was_said_meanwhile_is_there_at_once_and_t
 fn somebody_who_was_away_for_long_is_tried_again_as_soon_as_anybody_else() {
     let home = presets::named("home").expect("a preset");
     let mut world = World::new(&home, &home, 1, Instant::now());
-    let both =
-        |world: &World, route| [Who::Alice, Who::Bob].into_iter().all(|who| world.person(who).route() == Some(route));
     world.step(Step::Outage(Who::Bob, true));
     world.step(Step::Say(Who::Alice));
     // She is told again and again that he is not there.
@@ -274,10 +268,10 @@ fn somebody_who_was_away_for_long_is_tried_again_as_soon_as_anybody_else() {
     // The first attempt comes to nothing.
     world.step(Step::Between(false));
     world.step(Step::Outage(Who::Bob, false));
-    let relayed = world.run_until(Duration::from_secs(60), |world| both(world, Route::Relayed));
+    let relayed = world.run_until(Duration::from_secs(60), |world| world.are_both(Route::Relayed));
     assert!(relayed.is_some(), "{}", world.report());
     world.step(Step::Wait(Duration::from_secs(15)));
     world.step(Step::Between(true));
-    let direct = world.run_until(Duration::from_secs(30), |world| both(world, Route::Direct));
+    let direct = world.run_until(Duration::from_secs(30), |world| world.are_both(Route::Direct));
     assert!(direct.is_some(), "{}", world.report());
 }

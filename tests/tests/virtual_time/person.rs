@@ -133,8 +133,7 @@ pub(crate) struct Person {
     pub(crate) cut_off: bool,
     /// What this person believes of the NAT, whatever the look at it says.
     pub(crate) believes: Option<NatProfile>,
-    /// Is there anything to probe for? An introduction that is acted on, until then at the latest, or a direct connection. One that
-    /// comes up does not end the attempt: it may be over the path of an earlier one.
+    /// Is there anything to probe for? An introduction that is acted on, until then at the latest, or a direct connection.
     attempting_until: Option<Instant>,
     direct: bool,
     /// Datagrams of agents that had nothing to do any more.
@@ -402,7 +401,9 @@ impl Person {
                 match &event {
                     NodeEvent::Introduced { .. } => self.attempting_until = Some(now + ATTEMPT),
                     NodeEvent::NoPath { .. } => self.attempting_until = None,
-                    NodeEvent::Up { route: Route::Direct, .. } => self.direct = true,
+                    // One more may be over the path of before, which was found again: the attempt goes on.
+                    NodeEvent::Up { route: Route::Direct, .. } if self.direct => {}
+                    NodeEvent::Up { route: Route::Direct, .. } => (self.attempting_until, self.direct) = (None, true),
                     NodeEvent::Down { route: Route::Direct, .. } => self.direct = false,
                     _ => {}
                 }

@@ -299,6 +299,11 @@ impl World {
         of(Who::Alice, &self.alice.said, Who::Bob) && of(Who::Bob, &self.bob.said, Who::Alice)
     }
 
+    /// Do the messages of both rely on this route?
+    pub(crate) fn are_both(&self, on: Route) -> bool {
+        [Who::Alice, Who::Bob].into_iter().all(|who| self.person(who).route() == Some(on))
+    }
+
     /// Is each on the route that the oracle says?
     pub(crate) fn is_on_the_best_route(&self) -> bool {
         [Who::Alice, Who::Bob].into_iter().all(|who| {
